@@ -1,0 +1,114 @@
+"""Open traces, and apply views to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from individuation.result import Result
+from rules.caveats import caveats
+from rules.readings import complete
+from rules.registry import VIEWS, find_view
+from rules.view import View
+from traces.errors import UnknownNameError
+from traces.facts import Facts
+from traces.file import facts_from_data
+from traces.labelling import labelling_names
+from traces.recognition import read
+from traces.stages import StageTable
+from traces.together import together
+
+Openable = str | PathLike[str] | Mapping[str, Any]
+
+
+class Trace:
+    """One or several recordings, opened for counting. Facts do not change; stages depend on the labelling that is chosen."""
+
+    def __init__(self, recordings: Sequence[Facts]) -> None:
+        self.recordings = list(recordings)
+        self._stages: dict[str | None, StageTable] = {}
+
+    @property
+    def title(self) -> str:
+        """What the recordings call themselves."""
+        return " + ".join(facts.title or facts.name for facts in self.recordings)
+
+    @cached_property
+    def labellings(self) -> list[str]:
+        """The names of the labellings of any recording."""
+        return list(dict.fromkeys(name for facts in self.recordings for name in labelling_names(facts)))
+
+    def stages(self, labelling: str | None = None) -> StageTable:
+        """All stages and links. Names are prefixed `TRACE:` where there are several recordings.
+
+        Raises `UnknownNameError` for a labelling that no recording has.
+        """
+        if labelling not in self._stages:
+            if labelling is not None and labelling not in self.labellings:
+                raise UnknownNameError(self.title, "labelling", labelling, self.labellings)
+            self._stages[labelling] = together(self.recordings, labelling)
+        return self._stages[labelling]
+
+    def __repr__(self) -> str:
+        stages = sum(len(facts.turns) for facts in self.recordings)
+        return f"<Trace {self.title!r}: {sum(len(f.conversations) for f in self.recordings)} conversations, {stages} stages>"
+
+
+def open_trace(*traces: Openable) -> Trace:
+    """Open a trace: a trace.db, a trace file (YAML or JSON), a recording of a known format, or a mapping like a trace file.
+
+    Several are counted together. Raises `TraceError` that says where, what was found and what was expected.
+
+    >>> open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
+    ...     {"role": "user", "tokens": 3, "model": "m"}, {"role": "assistant", "tokens": 5}]}}})
+    <Trace 'trace': 1 conversations, 2 stages>
+    """
+    recordings = [
+        facts_from_data(trace) if isinstance(trace, Mapping) else read(Path(trace)) for trace in traces
+    ]
+    return Trace(recordings)
+
+
+def individuate(
+    trace: Trace | Openable, view: str | View, *, labelling: str | None = None, **readings: object
+) -> Result:
+    """Count and label the minds of a trace under one view.
+
+    `readings` are the view's own, by name; those left out take their defaults. Raises `TraceError` for an unknown view, reading or
+    value, with the names there are.
+
+    >>> trace = open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
+    ...     {"role": "user", "tokens": 3, "model": "m", "server": "here"},
+    ...     {"role": "assistant", "tokens": 5, "server": "there"}]}}})
+    >>> individuate(trace, "virtual-instance").count
+    1
+    >>> [mind.label for mind in individuate(trace, "virtual-instance", reconstruction="new").minds]
+    ['m in c', 'm in c (2)']
+    """
+    opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    chosen = view if isinstance(view, View) else find_view(view)
+    values = complete(chosen.readings, readings, chosen.name)
+    stages = opened.stages(labelling)
+    verdict = chosen.rule(stages, values)
+    return Result.of(chosen, stages, values, verdict, caveats(chosen, stages, values, verdict))
+
+
+def overview(trace: Trace | Openable, *, labelling: str | None = None, readings: Mapping[str, object] | None = None) -> list[Result]:
+    """One result for each built-in view. Each reading goes to the views that have it.
+
+    Raises `UnknownNameError` for a reading that no view has.
+    """
+    opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    chosen = dict(readings or {})
+    known = {reading.name for view in VIEWS.values() for reading in view.readings}
+    for name in chosen:
+        if name not in known:
+            raise UnknownNameError("readings", "reading", name, sorted(known))
+    results = []
+    for view in VIEWS.values():
+        mine = {reading.name: chosen[reading.name] for reading in view.readings if reading.name in chosen}
+        results.append(individuate(opened, view, labelling=labelling, **mine))
+    return results

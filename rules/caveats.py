@@ -1,0 +1,103 @@
+"""What a verdict rests on and its trace does not give (semantics.md §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rules.readings import Readings
+from rules.view import Tally, Verdict, View
+from traces.stages import REBUILD, UNKNOWN, StageTable
+
+
+def caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict) -> list[str]:
+    """One sentence for each thing that a reader of the count should know."""
+    return list(_caveats(view, stages, readings, verdict))
+
+
+def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict) -> Iterator[str]:
+    rests_on = view.rests_on
+    if "regions" in rests_on:
+        yield from _of_regions(stages, "discreteness" in rests_on)
+    if "tokens" in rests_on:
+        yield from _of_passes(stages, verdict)
+    if "links" in rests_on:
+        yield from _of_links(stages, readings)
+    if "servers" in rests_on:
+        unknown = int((stages.server < 0).sum())
+        if unknown:
+            of = "none of the stages has" if unknown == len(stages) else f"{_count(unknown, 'stage')} of {len(stages):,} have"
+            no = "a" if unknown == len(stages) else "no"
+            yield f"{of} {no} recorded server; a stage whose server is unknown belongs to no mind"
+    if "branches" in rests_on and stages.branches:
+        yield from _of_branches(str(readings["branching"]))
+    if "names" in rests_on and stages.models_by_name_only:
+        yield "models are told apart by name only: not all weight digests were recorded"
+
+
+def _of_regions(stages: StageTable, discreteness: bool) -> Iterator[str]:
+    regions = stages.regions
+    if not bool((stages.region >= 0).any()):
+        yield "no assistant stage is in a persona region, so there is nothing that a persona view could count"
+        if regions.continuous and discreteness:
+            yield _shown_continuous(regions.continuous)
+        return
+    if regions.ambiguous:
+        yield f"{_count(regions.ambiguous, 'turn')} lie in more than one region of their space; the first one listed was taken"
+    if discreteness:
+        if regions.continuous:
+            yield _shown_continuous(regions.continuous)
+        if regions.untested:
+            yield f"whether the regions of space {', '.join(regions.untested)} are discrete was not tested (Hypothesis 3, §3.3)"
+        elif not regions.continuous and "stated" in regions.basis:
+            yield "regions are as stated in the trace; nothing in it shows that they are discrete (Hypothesis 3, §3.3)"
+
+
+def _shown_continuous(spaces: list[str]) -> str:
+    return (
+        f"the regions of space {', '.join(spaces)} were shown not to be discrete (Hypothesis 3 fails): "
+        "a view that counts regions is then less apt than the simulator view (§3.3)"
+    )
+
+
+def _of_passes(stages: StageTable, verdict: Verdict) -> Iterator[str]:
+    silent = int((stages.tokens < 0).sum())
+    if silent:
+        yield f"{_count(silent, 'stage')} of {len(stages):,} have no token count, so passes cannot be counted"
+    unknown = int((stages.own_kind == UNKNOWN).sum())
+    if unknown:
+        yield f"how {_count(unknown, 'stage')} came by the KV cache is unknown; no position is taken to be processed again for them"
+    if isinstance(verdict, Tally) and bool((stages.shared >= 0).any()):
+        yield "positions whose KV entries were shared by another conversation are counted as processed"
+
+
+def _of_links(stages: StageTable, readings: Readings) -> Iterator[str]:
+    linked = stages.own >= 0
+    if not linked.any():
+        return
+    if not bool((stages.cache_known & linked).any()):
+        yield "no cache information was recorded: links follow from servers and models by the default rules (semantics §3)"
+    unknown = int((stages.own_kind == UNKNOWN).sum())
+    if unknown:
+        carried = readings["reconstruction"] == "same" or readings["unknown_cache"] == "carry"
+        yield f"how {_count(unknown, 'stage')} came by the KV cache is unknown; on these readings the mind is taken to " + (
+            "go on" if carried else "end there"
+        )
+    unmeasured = int(((stages.own_kind == REBUILD) & np.isnan(stages.drift)).sum())
+    if readings["max_drift"] != np.inf and unmeasured:
+        yield f"the drift of {_count(unmeasured, 'rebuild')} was not measured; max_drift does not cut them"
+
+
+def _of_branches(how: str) -> Iterator[str]:
+    if how in ("end", "closest"):
+        yield (
+            f"branching={how} on a trace that branches: whether two stages are one mind depends on a third "
+            '(the "only x and y" principle is broken), so the laws of refinement do not hold'
+        )
+    elif how == "overlap":
+        yield "branching=overlap on a trace that branches: minds share stages, so being of the same mind is not transitive"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,75 @@
+"""What can be wrong with a trace, said so that its author can mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_LONGEST_QUOTE = 60
+
+
+class TraceError(Exception):
+    """Bad input: where it is, what was found, and what was expected there.
+
+    >>> str(TraceError("a.yaml: conversation c1, turn 0", "tokens is -3", "a whole number >= 1, or null"))
+    'a.yaml: conversation c1, turn 0: tokens is -3.\\nExpected: a whole number >= 1, or null.'
+    """
+
+    def __init__(self, where: str, found: str, expected: str) -> None:
+        super().__init__(where, found, expected)
+        self.where = where
+        self.found = found
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.found}.\nExpected: {self.expected}."
+
+
+class UnknownNameError(TraceError):
+    """A view, reading, labelling or other name that does not exist; the message lists those that do."""
+
+    def __init__(self, where: str, kind: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        super().__init__(where, f"there is no {kind} {quoted(name)}{suggestion(name, known)}", one_of(known, kind))
+
+
+def quoted(value: object) -> str:
+    """A value as it is shown in a message: short, on one line.
+
+    >>> quoted("a" * 200)
+    '"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…" (200 characters)'
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return f"a mapping with {len(value)} entries"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if not isinstance(value, str):
+        return str(value)[:_LONGEST_QUOTE]
+    shown = value[:_LONGEST_QUOTE].translate(_ONE_LINE)
+    return f'"{shown}"' if len(value) <= _LONGEST_QUOTE else f'"{shown}…" ({len(value):,} characters)'
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?` for the nearest known name, or nothing.
+
+    >>> suggestion("thred", ["thread", "model"])
+    '; did you mean "thread"?'
+    """
+    nearest = difflib.get_close_matches(name[:_LONGEST_QUOTE], list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""
+
+
+def one_of(known: Iterable[str], kind: str = "name") -> str:
+    """`one of a, b, c`, cut where there are very many."""
+    names = list(known)
+    if not names:
+        return f"nothing: no {kind} is defined here"
+    shown = ", ".join(names[:30])
+    return f"one of {shown}" + (f", and {len(names) - 30} more" if len(names) > 30 else "")
+
+
+_ONE_LINE = {code: " " for code in (*range(32), 127, 0x2028, 0x2029)}

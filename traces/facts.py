@@ -1,0 +1,193 @@
+"""The facts of a trace as numpy columns: what was recorded, with nothing interpreted and nothing derived.
+
+Every source of traces (files, the store, importers) fills these tables, and everything above reads them. Rows keep the order of
+the record. Names live in lists; columns hold their positions, with -1 for "not recorded".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.vocabulary import Intervention, Model, Probe, Server, Space, Turn
+
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Bytes = NDArray[np.int8]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def _ints() -> Ints:
+    return np.empty(0, np.int32)
+
+
+def _longs() -> Longs:
+    return np.empty(0, np.int64)
+
+
+def _floats() -> Floats:
+    return np.empty(0, np.float64)
+
+
+@dataclass
+class Conversations:
+    """One row a conversation. `parent` -1: none; `at`: turns of the parent's path before the branch."""
+
+    names: list[str] = field(default_factory=list)
+    parent: Ints = field(default_factory=_ints)
+    at: Ints = field(default_factory=_ints)
+    first: Longs = field(default_factory=_longs)
+    """The row of its first own turn in `Turns`; its turns are contiguous."""
+    size: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass
+class Turns:
+    """One row a turn, by conversation and ordinal. Model and server are carried over already."""
+
+    conversation: Ints = field(default_factory=_ints)
+    role: Bytes = field(default_factory=lambda: np.empty(0, np.int8))
+    tokens: Longs = field(default_factory=_longs)
+    model: Ints = field(default_factory=_ints)
+    server: Ints = field(default_factory=_ints)
+    cache: Bytes = field(default_factory=lambda: np.empty(0, np.int8))
+    """As stated: a code of `CACHES`, or -1 where the record does not say."""
+    kv: Ints = field(default_factory=_ints)
+    edited: Flags = field(default_factory=lambda: np.empty(0, np.bool_))
+    drift: Floats = field(default_factory=_floats)
+    """Measured drift of the cache, NaN where not measured."""
+    shared_from: Longs = field(default_factory=_longs)
+    """The row of the turn whose cached prefix this one reuses, or -1."""
+
+    def __len__(self) -> int:
+        return len(self.conversation)
+
+
+@dataclass
+class Caches:
+    """One row a recorded KV cache. `source`: the row it was derived from; `how`: a code of `DERIVATIONS`."""
+
+    names: list[str] = field(default_factory=list)
+    model: Ints = field(default_factory=_ints)
+    server: Ints = field(default_factory=_ints)
+    source: Ints = field(default_factory=_ints)
+    how: Bytes = field(default_factory=lambda: np.empty(0, np.int8))
+    positions: Longs = field(default_factory=_longs)
+    drift: Floats = field(default_factory=_floats)
+    drift_kl: Floats = field(default_factory=_floats)
+    time: list[str | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass
+class Coordinates:
+    """Per-turn coordinates as recorded: row i says that turn `turn[i]` read `value[i]` on probe `probe[i]`."""
+
+    turn: Longs = field(default_factory=_longs)
+    probe: Ints = field(default_factory=_ints)
+    value: Floats = field(default_factory=_floats)
+
+
+@dataclass
+class Beliefs:
+    """Row i says that turn `turn[i]` holds (`holds[i]`) or denies proposition `proposition[i]`."""
+
+    propositions: list[str] = field(default_factory=list)
+    turn: Longs = field(default_factory=_longs)
+    proposition: Ints = field(default_factory=_ints)
+    holds: Flags = field(default_factory=lambda: np.empty(0, np.bool_))
+
+
+@dataclass(frozen=True)
+class TurnDetail:
+    """What a few turns carry and no view needs. `token_coordinates`: float32, shape [probes, tokens]."""
+
+    text: str | None = None
+    token_ids: NDArray[np.int32] | None = None
+    token_marks: str | None = None
+    time: str | None = None
+    sampling: Mapping[str, Any] | None = None
+    interventions: tuple[str, ...] = ()
+    token_probes: tuple[str, ...] = ()
+    token_coordinates: NDArray[np.float32] | None = None
+
+
+Details = Callable[[], Mapping[int, TurnDetail]]
+"""Details by turn row; read from the store only when asked for."""
+
+
+@dataclass
+class Facts:
+    """A trace as recorded. `spaces` and `stated` are the author's own labellings, `labellings` those added since."""
+
+    name: str
+    title: str | None = None
+    source: str | None = None
+    case: Mapping[str, Any] | None = None
+    models: dict[str, Model] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+    spaces: dict[str, Space] = field(default_factory=dict)
+    labellings: dict[str, dict[str, Space]] = field(default_factory=dict)
+    probes: dict[str, Probe] = field(default_factory=dict)
+    interventions: dict[str, Intervention] = field(default_factory=dict)
+    conversations: Conversations = field(default_factory=Conversations)
+    turns: Turns = field(default_factory=Turns)
+    caches: Caches = field(default_factory=Caches)
+    coordinates: Coordinates = field(default_factory=Coordinates)
+    regions: list[str] = field(default_factory=list)
+    stated: Ints = field(default_factory=_ints)
+    """For each turn the stated region as a position in `regions`, or -1."""
+    beliefs: Beliefs = field(default_factory=Beliefs)
+    details: Details = dict
+    locate: Callable[[str, int, str], str] | None = None
+    """Where in the author's file a field of a turn stands, for messages: (conversation, ordinal, field) -> text."""
+
+    def ordinal(self, turn: int) -> int:
+        """The position of a turn row among its conversation's own turns, from 0."""
+        return int(turn - self.conversations.first[self.turns.conversation[turn]])
+
+    def stage_name(self, turn: int) -> str:
+        """`CONVERSATION/ORDINAL` of a turn row."""
+        return f"{self.conversations.names[self.turns.conversation[turn]]}/{self.ordinal(turn)}"
+
+    def place(self, turn: int, of: str = "") -> str:
+        """A turn for an error message: file, conversation, ordinal and, where known, the line."""
+        conversation = self.conversations.names[self.turns.conversation[turn]]
+        if self.locate is not None:
+            return self.locate(conversation, self.ordinal(turn), of)
+        return f"{self.name}: conversation {conversation}, turn {self.ordinal(turn)}"
+
+
+def split_belief(text: str) -> tuple[str, bool]:
+    """A proposition and whether it is held: each leading `not ` turns it round.
+
+    >>> split_belief("not p"), split_belief("not not p")
+    (('p', False), ('p', True))
+    """
+    holds = True
+    while text.startswith("not "):
+        text, holds = text[4:].lstrip(), not holds
+    return text, holds
+
+
+def is_detailed(turn: Turn) -> bool:
+    """Whether a turn carries anything of a `TurnDetail`."""
+    return bool(
+        turn.text is not None
+        or turn.token_ids is not None
+        or turn.token_marks is not None
+        or turn.time is not None
+        or turn.sampling is not None
+        or turn.interventions
+        or turn.at_tokens is not None
+    )

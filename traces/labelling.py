@@ -1,0 +1,193 @@
+"""Labellings: which persona region each turn is in, by some space. An interpretation of the facts, never one of them.
+
+A labelling is named `stated` (regions that the author of a trace wrote down), or after one of the trace's own spaces, or as it was
+named when it was added (`individuate label`). Regions are given to assistant turns only (semantics.md §4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.errors import TraceError, UnknownNameError, one_of
+from traces.facts import Facts
+from traces.vocabulary import ROLES, Probe, Space, find_model
+
+STATED = "stated"
+_ASSISTANT = ROLES.index("assistant")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The outcome of a labelling: a region for each turn, and what it was found by."""
+
+    names: list[str]
+    """Region names; codes are positions in this list."""
+    of_turn: NDArray[np.int32]
+    """The region code of each turn, -1 for none."""
+    basis: str
+    """What the regions rest on, in words."""
+    defined: list[tuple[int, int]]
+    """(model number, region code) for every region of a space of that model, entered or not, and every stated one."""
+    untested: list[str] = field(default_factory=list)
+    """Spaces whose regions were not shown to be discrete (Hypothesis 3 not tested)."""
+    continuous: list[str] = field(default_factory=list)
+    """Spaces whose regions were shown not to be discrete (Hypothesis 3 failed)."""
+    ambiguous: int = 0
+    """How many turns lie in more than one region of their space; the first one listed was taken."""
+    others: list[str] = field(default_factory=list)
+    """Labellings that were not used."""
+
+
+def labelling_names(facts: Facts) -> list[str]:
+    """The names of all labellings of a trace: stated regions, its own spaces, then those added since."""
+    stated = [STATED] if bool((facts.stated >= 0).any()) else []
+    return [*stated, *facts.spaces, *facts.labellings]
+
+
+def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
+    """The regions of a trace under a labelling.
+
+    Without a name: the trace's own, that is the stated region of a turn, else that of the first space of its model whose ranges hold
+    its coordinates; where a trace has neither, the first labelling that was added to it.
+
+    Raises `UnknownNameError` for a labelling that the trace does not have, `TraceError` where a space cannot be placed on what was
+    recorded.
+    """
+    names = labelling_names(facts)
+    use_stated, spaces = _chosen(facts, labelling, names)
+    region_names = list(dict.fromkeys(region for space in spaces.values() for region in space.regions))
+    if use_stated:
+        region_names += [name for name in facts.regions if name not in region_names]
+    number = {name: i for i, name in enumerate(region_names)}
+
+    of_turn = np.full(len(facts.turns), -1, np.int32)
+    defined: dict[tuple[int, int], None] = {}
+    ambiguous = 0
+    labelled = facts.turns.role != _ASSISTANT
+    if use_stated and len(facts.regions):
+        translated = np.array([*(number[name] for name in facts.regions), -1], np.int32)
+        of_turn = translated[facts.stated]
+        labelled = labelled | (of_turn >= 0)
+        pairs = np.unique(np.stack([facts.turns.model[of_turn >= 0], of_turn[of_turn >= 0]]), axis=1)
+        defined |= {(int(model), int(region)): None for model, region in pairs.T}
+    model_numbers = {key: i for i, key in enumerate(facts.models)}
+    for name, space in spaces.items():
+        models = [model_numbers[key] for key in find_model(facts.models, space.model)]
+        defined |= {(model, number[region]): None for model in models for region in space.regions}
+        candidates = ~labelled & np.isin(facts.turns.model, models)
+        found, overlapping = _by_ranges(facts, name, space, candidates, number)
+        of_turn = np.where(found >= 0, found, of_turn)
+        labelled |= found >= 0
+        ambiguous += overlapping
+    used = [name for name, space in spaces.items() if space.regions]
+    return Regions(
+        names=region_names,
+        of_turn=of_turn,
+        basis=_basis(use_stated and bool(len(facts.regions)), used, labelling),
+        defined=list(defined),
+        untested=[name for name in used if spaces[name].discrete is None],
+        continuous=[name for name in used if spaces[name].discrete is False],
+        ambiguous=ambiguous,
+        others=[name for name in names if name not in spaces and name != labelling and not (use_stated and name == STATED)],
+    )
+
+
+def _chosen(facts: Facts, labelling: str | None, names: list[str]) -> tuple[bool, Mapping[str, Space]]:
+    if labelling is None:
+        if names and facts.labellings and not facts.spaces and STATED not in names:
+            return False, next(iter(facts.labellings.values()))
+        return True, facts.spaces
+    if labelling not in names:
+        raise UnknownNameError(facts.name, "labelling", labelling, names)
+    if labelling == STATED:
+        return True, {}
+    if labelling in facts.spaces:
+        return False, {labelling: facts.spaces[labelling]}
+    return False, facts.labellings[labelling]
+
+
+def _basis(stated: bool, spaces: list[str], labelling: str | None) -> str:
+    if not stated and not spaces:
+        return "no persona regions"
+    parts = ["regions as stated in the trace"] if stated else []
+    if spaces:
+        parts.append(f"activation ranges of {'space' if len(spaces) == 1 else 'spaces'} {', '.join(spaces)}")
+    named = f" (labelling {labelling})" if labelling is not None and labelling not in (*spaces, STATED) else ""
+    return " and ".join(parts) + named
+
+
+def _by_ranges(
+    facts: Facts, name: str, space: Space, candidates: NDArray[np.bool_], number: Mapping[str, int]
+) -> tuple[NDArray[np.int32], int]:
+    """The first region of a space whose closed ranges hold a turn's coordinates, and how many turns more than one holds."""
+    found = np.full(len(candidates), -1, np.int32)
+    rows = np.flatnonzero(candidates)
+    if not len(rows):
+        return found, 0
+    columns = {axis: _column(facts, name, space, axis)[rows] for axis in space.axes}
+    hits = np.zeros(len(rows), np.int32)
+    code = np.full(len(rows), -1, np.int32)
+    for region, ranges in space.regions.items():
+        inside = np.ones(len(rows), np.bool_)
+        for axis, (low, high) in ranges.items():
+            # Comparisons with NaN are false, so a turn without this coordinate is not inside.
+            inside &= columns[axis] >= (-np.inf if low is None else low)
+            inside &= columns[axis] <= (np.inf if high is None else high)
+        if not ranges:
+            inside &= np.any([~np.isnan(column) for column in columns.values()], axis=0)
+        code = np.where(inside & (code < 0), np.int32(number[region]), code)
+        hits += inside
+    found[rows] = code
+    return found, int((hits > 1).sum())
+
+
+def matching_probes(space: Space, axis: str, probes: Mapping[str, Probe]) -> list[str]:
+    """The probes that read an axis where the space reads it; the one at the space's own layer alone, if there is one."""
+    fitting = [
+        key
+        for key, probe in probes.items()
+        if probe.axis == axis
+        and (space.layer is None or probe.layer is None or probe.layer == space.layer)
+        and (space.pooling is None or probe.pooling is None or probe.pooling == space.pooling)
+    ]
+    exact = [key for key in fitting if probes[key].layer == space.layer]
+    return exact if len(exact) == 1 else fitting
+
+
+def _column(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.float64]:
+    """The coordinates of all turns on an axis, NaN where none was recorded."""
+    column = np.full(len(facts.turns), np.nan)
+    fitting = matching_probes(space, axis, facts.probes)
+    if len(fitting) > 1:
+        raise TraceError(
+            f"{facts.name}: space {name}",
+            f"its axis {axis} was recorded {len(fitting)} times ({', '.join(fitting)})",
+            "a `layer:` and `pooling:` in the space that pick one of them",
+        )
+    for key in fitting:
+        mine = facts.coordinates.probe == list(facts.probes).index(key)
+        column[facts.coordinates.turn[mine]] = facts.coordinates.value[mine]
+    return column
+
+
+def check_space_fits(facts: Facts, name: str, space: Space) -> None:
+    """Refuse a space that says nothing about a trace: of another model, or on axes that were not recorded."""
+    if not find_model(facts.models, space.model):
+        raise UnknownNameError(f"space {name}", "model", space.model, _model_names(facts))
+    recorded = sorted({probe.axis for probe in facts.probes.values()})
+    for axis in space.axes:
+        if not matching_probes(space, axis, facts.probes):
+            at_layer = f" at layer {space.layer}" if space.layer is not None and axis in recorded else ""
+            raise TraceError(
+                f"space {name}",
+                f"its axis {axis} was not recorded{at_layer} in {facts.name}",
+                one_of([f"{probe.axis} (layer {probe.layer})" for probe in facts.probes.values()] if at_layer else recorded, "axis"),
+            )
+
+
+def _model_names(facts: Facts) -> list[str]:
+    return list(dict.fromkeys(name for key, model in facts.models.items() for name in (key, model.name) if name))

@@ -1,0 +1,49 @@
+"""Which format a file has, by its content; every format ends as facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from traces.errors import TraceError, quoted
+from traces.facts import Facts
+from traces.file import read_bytes
+from traces.importers import IMPORTERS
+from traces.resolution import facts_from
+from traces.text import parse
+from traces.vocabulary import FORMAT_VERSION
+
+_SQLITE = b"SQLite format 3\0"
+
+
+def read(path: Path) -> Facts:
+    """The facts of a trace.db, a trace file, or a recording in a known format.
+
+    Raises `TraceError` for a file that is none of these, or is one with something wrong in it.
+    """
+    if _begins_with(path, _SQLITE):
+        # SQLAlchemy takes longer to import than a trace file takes to count.
+        from traces.store import load
+
+        return load(path)
+    source = parse(str(path), read_bytes(path), nan=True)
+    for importer in IMPORTERS:
+        if importer.recognises(source.data):
+            return importer.facts(source)
+    if source.has_nan:
+        raise TraceError(str(path), "it holds NaN", "finite numbers, or null where nothing was recorded")
+    if isinstance(source.data, dict) and "individuation" not in source.data and source.data:
+        known = ", ".join(importer.name for importer in IMPORTERS)
+        raise TraceError(
+            str(path),
+            f"it has no `individuation:` line, and its keys ({quoted(', '.join(map(str, source.data)))}) are of no known recording",
+            f"a trace file that begins with `individuation: {FORMAT_VERSION}`, a trace.db, or one of: {known}",
+        )
+    return facts_from(source)
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False

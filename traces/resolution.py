@@ -1,0 +1,353 @@
+"""A trace document into facts: names resolved, model and server carried over, what refers to nothing refused."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.document import place_of, validated
+from traces.errors import TraceError, UnknownNameError, quoted, suggestion
+from traces.facts import Beliefs, Caches, Conversations, Coordinates, Facts, TurnDetail, Turns, is_detailed, split_belief
+from traces.paths import path_order, turn_on_path
+from traces.text import Place, Source
+from traces.vocabulary import (
+    CACHES,
+    DERIVATIONS,
+    ROLES,
+    Probe,
+    Server,
+    Space,
+    TraceDocument,
+    Turn,
+    find_model,
+    has_base_cycle,
+)
+
+def facts_from(source: Source) -> Facts:
+    """The facts of a parsed trace file. Raises `TraceError`."""
+    return _Reading(source, validated(source, TraceDocument)).facts()
+
+
+class _Reading:
+    def __init__(self, source: Source, document: TraceDocument) -> None:
+        self.source = source
+        self.document = document
+        self.names = list(document.conversations)
+        self.number = {name: i for i, name in enumerate(self.names)}
+        self.model_number = {name: i for i, name in enumerate(document.models)}
+        self.cache_number = {name: i for i, name in enumerate(document.caches)}
+        self.server_number = {name: i for i, name in enumerate(document.servers or ())}
+
+    def where(self, conversation: str, turn: int | None = None, field: str = "") -> str:
+        loc: Place = ("conversations", conversation)
+        if turn is not None:
+            loc = (*loc, "turns", turn)
+        return place_of(self.source, (*loc, field) if field else loc)
+
+    def facts(self) -> Facts:
+        document = self.document
+        self.check_names()
+        conversations = self.conversation_table()
+        self.carry_over(conversations)
+        facts = Facts(
+            name=self.source.name,
+            title=document.title,
+            source=document.source,
+            case=document.case,
+            models=dict(document.models),
+            spaces=dict(document.spaces),
+            labellings={name: dict(labelling.spaces) for name, labelling in document.labellings.items()},
+            interventions=dict(document.interventions),
+            conversations=conversations,
+            locate=lambda conversation, turn, field: self.where(conversation, turn, field),
+        )
+        self.turn_tables(facts)
+        declared = document.servers or {}
+        facts.servers = {name: declared.get(name, Server()) for name in self.server_number}
+        facts.caches = self.cache_table()
+        return facts
+
+    def check_names(self) -> None:
+        document = self.document
+        if not document.models:
+            raise TraceError(self.source.name, "models is empty", "at least one model")
+        cycle = has_base_cycle(document.models)
+        if cycle is not None:
+            raise TraceError(
+                place_of(self.source, ("models", cycle, "base")), "its base leads back to itself", "a base that is another model"
+            )
+        self.check_spaces(document.spaces, ("spaces",))
+        for name, labelling in document.labellings.items():
+            if name == "stated" or name in document.spaces:
+                raise TraceError(
+                    place_of(self.source, ("labellings", name)),
+                    f"the labelling {quoted(name)} has the name of the trace's own",
+                    "another name",
+                )
+            self.check_spaces(labelling.spaces, ("labellings", name, "spaces"))
+        for name, cache in document.caches.items():
+            where = place_of(self.source, ("caches", name))
+            if cache.model not in document.models:
+                raise UnknownNameError(where, "model", cache.model, document.models)
+            if cache.source is not None and cache.source not in document.caches:
+                raise UnknownNameError(where, "cache", cache.source, document.caches)
+            if cache.server is not None:
+                self.server(where, cache.server)
+
+    def check_spaces(self, spaces: Mapping[str, Space], at: Place) -> None:
+        for name, space in spaces.items():
+            if name == "stated":
+                raise TraceError(
+                    place_of(self.source, (*at, name)), 'a space is named "stated"', "another name: stated regions go by it"
+                )
+            if not find_model(self.document.models, space.model):
+                raise UnknownNameError(place_of(self.source, (*at, name, "model")), "model", space.model, self.document.models)
+
+    def server(self, where: str, name: str) -> int:
+        """A server's number. Without a `servers:` list, a server exists by being named."""
+        if name not in self.server_number:
+            if self.document.servers is not None:
+                raise UnknownNameError(where, "server", name, self.document.servers)
+            self.server_number[name] = len(self.server_number)
+        return self.server_number[name]
+
+    def conversation_table(self) -> Conversations:
+        parent = np.full(len(self.names), -1, np.int32)
+        at = np.zeros(len(self.names), np.int32)
+        size = np.array([len(c.turns) for c in self.document.conversations.values()], np.int32)
+        for i, (name, conversation) in enumerate(self.document.conversations.items()):
+            if conversation.parent is None:
+                continue
+            if conversation.parent not in self.number:
+                raise UnknownNameError(self.where(name, None, "parent"), "conversation", conversation.parent, self.names)
+            parent[i], at[i] = self.number[conversation.parent], conversation.at or 0
+        table = Conversations(self.names, parent, at, (np.cumsum(size) - size).astype(np.int64), size)
+        check_branches(table, lambda i, field: self.where(self.names[i], None, field))
+        return table
+
+    def carry_over(self, table: Conversations) -> None:
+        """Fill in model and server along each path, parents before their branches."""
+        total = int(table.size.sum())
+        self.model = np.full(total, -1, np.int32)
+        self.server_of = np.full(total, -1, np.int32)
+        for c in path_order(table.parent):
+            conversation = self.document.conversations[self.names[c]]
+            before = turn_on_path(table, int(table.parent[c]), int(table.at[c]) - 1)
+            model, server = (-1, -1) if before < 0 else (int(self.model[before]), int(self.server_of[before]))
+            for k, turn in enumerate(conversation.turns):
+                if turn.model is not None:
+                    if turn.model not in self.model_number:
+                        raise UnknownNameError(
+                            self.where(self.names[c], k, "model"), "model", turn.model, self.document.models
+                        )
+                    model = self.model_number[turn.model]
+                if "server" in turn.model_fields_set:
+                    server = -1
+                    if turn.server is not None:
+                        server = self.server(self.where(self.names[c], k, "server"), turn.server)
+                if model < 0:
+                    raise TraceError(
+                        self.where(self.names[c], k), "no model is given, and none before it", "a model on the first turn"
+                    )
+                row = int(table.first[c]) + k
+                self.model[row], self.server_of[row] = model, server
+
+    def turn_tables(self, facts: Facts) -> None:
+        rows = [turn for conversation in self.document.conversations.values() for turn in conversation.turns]
+        count = len(rows)
+        role = {name: i for i, name in enumerate(ROLES)}
+        cache = {name: i for i, name in enumerate(CACHES)} | {None: -1}
+        table = facts.conversations
+        facts.turns = turns = Turns(
+            conversation=np.repeat(np.arange(len(table), dtype=np.int32), table.size),
+            role=np.fromiter((role[t.role] for t in rows), np.int8, count),
+            tokens=np.fromiter((-1 if t.tokens is None else t.tokens for t in rows), np.int64, count),
+            model=self.model,
+            server=self.server_of,
+            cache=np.fromiter((cache[t.cache] for t in rows), np.int8, count),
+            kv=np.fromiter((self.named_cache(facts, i, t) for i, t in enumerate(rows)), np.int32, count),
+            edited=np.fromiter((t.edited for t in rows), np.bool_, count),
+            drift=np.fromiter((math.nan if t.drift is None else t.drift for t in rows), np.float64, count),
+            shared_from=np.full(count, -1, np.int64),
+        )
+        facts.probes = dict(self.document.probes)
+        self.coordinates(facts, rows)
+        regions: dict[str, int] = {}
+        facts.stated = np.fromiter(
+            (-1 if t.region is None else regions.setdefault(t.region, len(regions)) for t in rows), np.int32, count
+        )
+        facts.regions = list(regions)
+        facts.beliefs = _beliefs(rows)
+        details: dict[int, TurnDetail] = {}
+        for row, turn in enumerate(rows):
+            if turn.shared_from is not None:
+                turns.shared_from[row] = self.shared(facts, row, turn.shared_from)
+            if is_detailed(turn):
+                details[row] = self.detail(facts, row, turn)
+        facts.details = lambda: details
+
+    def named_cache(self, facts: Facts, row: int, turn: Turn) -> int:
+        if turn.kv is None:
+            return -1
+        if turn.kv not in self.cache_number:
+            raise UnknownNameError(self._row(facts, row, "kv"), "cache", turn.kv, self.document.caches)
+        return self.cache_number[turn.kv]
+
+    def _row(self, facts: Facts, row: int, field: str) -> str:
+        c = int(np.searchsorted(facts.conversations.first, row, side="right")) - 1
+        while facts.conversations.size[c] == 0:
+            c -= 1
+        return self.where(self.names[c], row - int(facts.conversations.first[c]), field)
+
+    def coordinates(self, facts: Facts, rows: list[Turn]) -> None:
+        axes_of_model: dict[int, set[str]] = {}
+        spaces = [*self.document.spaces.values()]
+        for labelling in self.document.labellings.values():
+            spaces += labelling.spaces.values()
+        for space in spaces:
+            for key in find_model(self.document.models, space.model):
+                axes_of_model.setdefault(self.model_number[key], set()).update(space.axes)
+        numbers = {name: i for i, name in enumerate(facts.probes)}
+        turn_of: list[int] = []
+        probe_of: list[int] = []
+        values: list[float] = []
+        for row, turn in enumerate(rows):
+            for axis, value in turn.at.items():
+                if axis not in numbers:
+                    known = axes_of_model.get(int(self.model[row]))
+                    if axis not in self.document.probes and known is not None and axis not in known:
+                        raise TraceError(
+                            self._row(facts, row, "at"),
+                            f"at has a coordinate on {quoted(axis)}{suggestion(axis, known)}",
+                            f"an axis of a space of its model ({', '.join(sorted(known))}), or one declared under probes",
+                        )
+                    numbers[axis] = len(numbers)
+                    facts.probes[axis] = Probe(axis=axis)
+                turn_of.append(row)
+                probe_of.append(numbers[axis])
+                values.append(value)
+            if turn.at_tokens is not None:
+                for axis in turn.at_tokens.probes:
+                    if axis not in numbers:
+                        raise UnknownNameError(self._row(facts, row, "at_tokens"), "probe", axis, facts.probes)
+        facts.coordinates = Coordinates(
+            np.array(turn_of, np.int64), np.array(probe_of, np.int32), np.array(values, np.float64)
+        )
+
+    def shared(self, facts: Facts, row: int, name: str) -> int:
+        where = self._row(facts, row, "shared_from")
+        conversation, _, ordinal = name.rpartition("/")
+        if conversation not in self.number:
+            raise UnknownNameError(where, "conversation", conversation or name, self.names)
+        c = self.number[conversation]
+        if not ordinal.isdecimal() or int(ordinal) >= facts.conversations.size[c]:
+            raise TraceError(
+                where, f"shared_from is {quoted(name)}", f"{conversation}/ORDINAL with an ordinal below {facts.conversations.size[c]}"
+            )
+        if c == facts.turns.conversation[row]:
+            raise TraceError(where, f"shared_from is {quoted(name)}, of the same conversation", "a stage of another conversation")
+        origin = int(facts.conversations.first[c]) + int(ordinal)
+        if self.model[origin] != self.model[row]:
+            raise TraceError(
+                where, f"shared_from is {quoted(name)}, which ran on another model", "a stage on the same model: a cache means nothing to other weights"
+            )
+        return origin
+
+    def detail(self, facts: Facts, row: int, turn: Turn) -> TurnDetail:
+        for name in turn.interventions:
+            if name not in self.document.interventions:
+                raise UnknownNameError(
+                    self._row(facts, row, "interventions"), "intervention", name, self.document.interventions
+                )
+        probes: tuple[str, ...] = ()
+        grid = None
+        if turn.at_tokens is not None:
+            probes = turn.at_tokens.probes
+            grid = _unpacked(self._row(facts, row, "at_tokens"), turn.at_tokens.float32, turn.tokens, len(probes))
+        return TurnDetail(
+            text=turn.text,
+            token_ids=None if turn.token_ids is None else np.array(turn.token_ids, np.int32),
+            token_marks=turn.token_marks,
+            time=turn.time,
+            sampling=turn.sampling,
+            interventions=turn.interventions,
+            token_probes=probes,
+            token_coordinates=grid,
+        )
+
+    def cache_table(self) -> Caches:
+        caches = list(self.document.caches.values())
+        return Caches(
+            names=list(self.document.caches),
+            model=np.array([self.model_number[c.model] for c in caches], np.int32),
+            server=np.array([-1 if c.server is None else self.server_number[c.server] for c in caches], np.int32),
+            source=np.array([-1 if c.source is None else self.cache_number[c.source] for c in caches], np.int32),
+            how=np.array([DERIVATIONS.index(c.how) for c in caches], np.int8),
+            positions=np.array([-1 if c.positions is None else c.positions for c in caches], np.int64),
+            drift=np.array([math.nan if c.drift is None else c.drift for c in caches], np.float64),
+            drift_kl=np.array([math.nan if c.drift_kl is None else c.drift_kl for c in caches], np.float64),
+            time=[c.time for c in caches],
+        )
+
+
+def _beliefs(rows: list[Turn]) -> Beliefs:
+    propositions: dict[str, int] = {}
+    entries = [(row, *split_belief(text)) for row, turn in enumerate(rows) for text in turn.believes]
+    return Beliefs(
+        turn=np.array([row for row, _, _ in entries], np.int64),
+        proposition=np.array([propositions.setdefault(p, len(propositions)) for _, p, _ in entries], np.int32),
+        holds=np.array([holds for _, _, holds in entries], np.bool_),
+        propositions=list(propositions),
+    )
+
+
+def _unpacked(where: str, packed_text: str, tokens: int | None, probes: int) -> NDArray[np.float32]:
+    try:
+        packed = base64.b64decode("".join(packed_text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise TraceError(where, "at_tokens.float32 is not base64", "base64 of little-endian float32 numbers") from None
+    if tokens is None or len(packed) != 4 * probes * tokens:
+        raise TraceError(
+            where,
+            f"at_tokens has {len(packed):,} bytes for {probes} probes and {quoted(tokens)} tokens",
+            "4 bytes for each probe and token",
+        )
+    return np.frombuffer(packed, "<f4").reshape(probes, tokens)
+
+
+def check_branches(table: Conversations, where: Callable[[int, str], str]) -> None:
+    """Refuse circular branches, and branch points beyond the end of the parent's path."""
+    try:
+        order = path_order(table.parent)
+    except ValueError as error:
+        member = int(error.args[0])
+        raise TraceError(
+            where(member, "parent"),
+            f"its parents lead back to itself: {' -> '.join(_cycle(table, member))}",
+            "a parent that does not branch from it",
+        ) from None
+    for c in order:
+        parent = int(table.parent[c])
+        if parent < 0:
+            continue
+        longest = int(table.at[parent] + table.size[parent])
+        if table.at[c] > longest:
+            raise TraceError(
+                where(c, "at"),
+                f"at is {table.at[c]}, but the path of {table.names[parent]} has {longest} turns",
+                f"a whole number from 0 to {longest}",
+            )
+
+
+def _cycle(table: Conversations, member: int) -> list[str]:
+    names = [table.names[member]]
+    current = int(table.parent[member])
+    while current != member and len(names) < 12:
+        names.append(table.names[current])
+        current = int(table.parent[current])
+    return [*names, table.names[member]]

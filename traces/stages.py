@@ -1,0 +1,303 @@
+"""Stages and links: the atoms that every view sorts, and what carries over from one to the next (semantics.md §2, §3).
+
+A turn is one stage. All columns of a `StageTable` are numpy arrays with a row a stage; rows are ordered so that every stage comes
+after all stages before it on its path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.errors import TraceError
+from traces.facts import Bytes, Caches, Conversations, Facts, Flags, Floats, Ints, Longs
+from traces.forest import sums_from_root
+from traces.labelling import Regions, regions_of
+from traces.paths import before_first, latest_with, path_order
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Model, base_identities, model_identities, names_only
+
+LINKS = ("attention", "transfer", "rebuild", "unknown", "transcript")
+"""Kinds of link by strength, strongest first (semantics.md §5). The position is the code in columns."""
+
+ATTENTION, TRANSFER, REBUILD, UNKNOWN, TRANSCRIPT = range(5)
+ASSISTANT = ROLES.index("assistant")
+_RETAINED, _TRANSFERRED, _REBUILT, _UNKNOWN_CACHE = range(len(CACHES))
+_DECODED, _PREFILLED, _CACHE_TRANSFERRED, _RESTORED, _SHARED, _EDITED = range(len(DERIVATIONS))
+
+
+@dataclass(frozen=True)
+class StageTable:
+    """All stages of a trace and all links between them.
+
+    Stages are rows; references to stages are row numbers, -1 for none. Codes are positions in the lists of names.
+
+    >>> from traces.file import facts_from_data
+    >>> stages = StageTable.of(facts_from_data({
+    ...     "individuation": 1, "models": {"m": {}},
+    ...     "conversations": {"c": {"turns": [{"role": "user", "tokens": 3, "model": "m", "server": "here"},
+    ...                                       {"role": "assistant", "tokens": 5}]}}}))
+    >>> stages.name(1), LINKS[stages.own_kind[1]], int(stages.before[1])
+    ('c/1', 'attention', 3)
+    """
+
+    trace: str
+    conversations: list[str]
+    models: list[str]
+    """Model keys; `model` holds, for each stage, the first key that bears its weights."""
+    model_info: dict[str, Model]
+    servers: list[str]
+    regions: Regions
+
+    conversation: Ints
+    ordinal: Ints
+    role: Bytes
+    tokens: Longs
+    """-1 where the record does not say."""
+    model: Ints
+    server: Ints
+    region: Ints
+    """As labelled; only assistant stages have one."""
+    edited: Flags
+    """Whether the stage's own link is marked `edited`."""
+    drift: Floats
+    """Measured drift of the stage's cache, NaN where not measured."""
+
+    previous: Longs
+    """The stage just before on the path."""
+    own: Longs
+    """Where the own link comes from: the latest earlier stage on the path with the same model."""
+    own_kind: Bytes
+    """The kind of the own link, -1 where there is none."""
+    shared: Longs
+    """The stage of another conversation whose cached prefix this one reuses."""
+    cache: Bytes
+    """The resolved code of `CACHES`: as recorded, as stated, or by the default rule."""
+    cache_known: Flags
+    """Whether the record said how the stage came by its cache (else the default rule did)."""
+    recorded: Ints
+    """The rank of each conversation in the order of the record."""
+
+    proposition_names: list[str]
+    belief_stage: Longs
+    belief_proposition: Ints
+    belief_holds: Flags
+
+    def __len__(self) -> int:
+        return len(self.conversation)
+
+    @classmethod
+    def of(cls, facts: Facts, labelling: str | None = None) -> StageTable:
+        """Derive stages and links from facts, with the regions of a labelling.
+
+        Raises `TraceError` where a cache is stated that cannot have been: retained across servers, retained or transferred where the
+        model has not run before on the path, or against what its recorded cache says.
+        """
+        table, turns = facts.conversations, facts.turns
+        regions = regions_of(facts, labelling)
+        identity = model_identities(facts.models)
+        model_keys = list(facts.models)
+        standing = np.array([model_keys.index(identity[key]) for key in model_keys], np.int32)
+        model = standing[turns.model]
+        regions = replace(regions, defined=[(int(standing[number]), region) for number, region in regions.defined])
+
+        previous = np.arange(-1, len(turns) - 1, dtype=np.int64)
+        holders = np.flatnonzero(table.size > 0)
+        previous[table.first[holders]] = before_first(table)[holders]
+        has_previous = previous >= 0
+        same_model = has_previous & (model[previous] == model)
+        own = np.where(same_model, previous, -1)
+        switched = np.flatnonzero(has_previous & ~same_model)
+        own[switched] = latest_with(table, model.astype(np.int64), turns.conversation, switched)
+
+        cache, known, edited, drift = _caches(facts, previous, own, same_model)
+        _refuse_impossible(facts, cache, own, known)
+        own_kind = np.where(own >= 0, cache, -1).astype(np.int8)
+
+        order = path_order(table.parent)
+        stages = cls(
+            trace=facts.title or facts.name,
+            conversations=table.names,
+            models=model_keys,
+            model_info=facts.models,
+            servers=list(facts.servers),
+            regions=regions,
+            conversation=turns.conversation,
+            ordinal=(np.arange(len(turns)) - table.first[turns.conversation]).astype(np.int32),
+            role=turns.role,
+            tokens=turns.tokens,
+            model=model,
+            server=turns.server,
+            region=regions.of_turn,
+            edited=edited,
+            drift=drift,
+            previous=previous,
+            own=own,
+            own_kind=own_kind,
+            shared=turns.shared_from,
+            cache=cache,
+            cache_known=known,
+            recorded=np.arange(len(table), dtype=np.int32),
+            proposition_names=facts.beliefs.propositions,
+            belief_stage=facts.beliefs.turn,
+            belief_proposition=facts.beliefs.proposition,
+            belief_holds=facts.beliefs.holds,
+        )
+        return stages if isinstance(order, range) else _reordered(stages, np.array(order), table)
+
+    def name(self, stage: int) -> str:
+        """`CONVERSATION/ORDINAL`, ordinals from 0."""
+        return f"{self.conversations[self.conversation[stage]]}/{self.ordinal[stage]}"
+
+    def find(self, name: str) -> int:
+        """The row of a named stage. Raises `TraceError`."""
+        conversation, _, ordinal = name.rpartition("/")
+        if conversation in self.conversations and ordinal.isdecimal():
+            rows = np.flatnonzero(self.conversation == self.conversations.index(conversation))
+            if int(ordinal) < len(rows):
+                return int(rows[int(ordinal)])
+        raise TraceError(self.trace, f'there is no stage "{name}"', "CONVERSATION/ORDINAL, with ordinals counted from 0")
+
+    @cached_property
+    def assistant(self) -> Flags:
+        """Which stages are the assistant's."""
+        return self.role == ASSISTANT
+
+    @cached_property
+    def previous_kind(self) -> Bytes:
+        """The kind of the link from the stage just before: that of the own link if it is the same, else transcript."""
+        kind = np.where(self.own == self.previous, self.own_kind, TRANSCRIPT)
+        return np.where(self.previous >= 0, kind, -1).astype(np.int8)
+
+    @cached_property
+    def before(self) -> Longs:
+        """Tokens before each stage on its path. Only meaningful where `tokens_known`."""
+        return sums_from_root(self.previous, self.tokens) - self.tokens
+
+    @property
+    def tokens_known(self) -> bool:
+        """Whether every stage has a token count."""
+        return not bool((self.tokens < 0).any())
+
+    @property
+    def branches(self) -> bool:
+        """Whether any stage has more than one stage just after it."""
+        after = self.previous[self.previous >= 0]
+        return len(after) > 0 and bool(np.bincount(after).max() > 1)
+
+    @cached_property
+    def base_model(self) -> tuple[Ints, list[str]]:
+        """Model codes and names once a fine-tuned model counts as its base (reading `weights=base`)."""
+        bases = base_identities(self.model_info)
+        names = list(dict.fromkeys([*self.models, *bases.values()]))
+        number = {name: i for i, name in enumerate(names)}
+        codes = np.array([number[bases[key]] for key in self.models], np.int32)
+        return codes[self.model], names
+
+    @property
+    def models_by_name_only(self) -> bool:
+        """Whether models are told apart by their names for want of digests."""
+        return names_only(self.model_info[self.models[m]] for m in np.unique(self.model))
+
+
+def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tuple[Bytes, Flags, Flags, Floats]:
+    """How each turn came by its cache, whether the record says so, whether it was edited, and its drift."""
+    turns = facts.turns
+    first = previous < 0
+    unknown_server = (turns.server < 0) | (turns.server[previous] < 0)
+    default = np.select(
+        [~first & ~same_model, unknown_server, turns.server == turns.server[previous]],
+        [_REBUILT, _UNKNOWN_CACHE, _RETAINED],
+        _REBUILT,
+    ).astype(np.int8)
+    default[first] = np.where(turns.cache[first] >= 0, turns.cache[first], _UNKNOWN_CACHE)
+    stated = turns.cache >= 0
+    cache = np.where(stated, turns.cache, default)
+    edited, drift = turns.edited, turns.drift
+    recorded = turns.kv >= 0
+    if recorded.any():
+        derived, applies, cache_edited = _from_cache_rows(facts.caches, turns.kv, own)
+        clash = np.flatnonzero(applies & stated & (derived != turns.cache))
+        if len(clash):
+            turn = int(clash[0])
+            raise TraceError(
+                facts.place(turn, "cache"),
+                f"cache is {CACHES[turns.cache[turn]]}, but its recorded cache {facts.caches.names[turns.kv[turn]]} "
+                f"was {CACHES[derived[turn]]}",
+                "leave `cache` out where `kv` is given",
+            )
+        cache = np.where(applies, derived, cache)
+        stated = stated | applies
+        edited = edited | cache_edited
+        fresh = applies & np.isnan(drift) & (derived != _RETAINED)
+        drift = np.where(fresh, facts.caches.drift[turns.kv], drift)
+    return cache.astype(np.int8), stated, edited, drift
+
+
+def _from_cache_rows(caches: Caches, kv: Ints, own: Longs) -> tuple[Bytes, Flags, Flags]:
+    """What recorded caches say (semantics.md §3, last paragraphs): the cache code, where it applies, and where it was edited."""
+    applies = (kv >= 0) & (own >= 0)
+    same_row = applies & (kv[own] == kv)
+    how = caches.how[kv]
+    derived = np.array([_RETAINED, _REBUILT, _TRANSFERRED, _TRANSFERRED, _REBUILT, _RETAINED], np.int8)[how]
+    derived[same_row] = _RETAINED
+    return derived, applies, applies & ~same_row & (how == _EDITED)
+
+
+def _refuse_impossible(facts: Facts, cache: Bytes, own: Longs, known: Flags) -> None:
+    turns = facts.turns
+    orphan = np.flatnonzero(known & (own < 0) & ((cache == _RETAINED) | (cache == _TRANSFERRED)))
+    if len(orphan):
+        turn = int(orphan[0])
+        raise TraceError(
+            facts.place(turn, "cache"),
+            f'cache is "{CACHES[cache[turn]]}", but no earlier turn on this path ran on model '
+            f'"{list(facts.models)[turns.model[turn]]}"',
+            "retained or transferred only where the same model has run before; leave it out or write rebuilt",
+        )
+    moved = np.flatnonzero(
+        known & (own >= 0) & (cache == _RETAINED)
+        & (turns.server >= 0) & (turns.server[own] >= 0) & (turns.server != turns.server[own])
+    )  # fmt: skip
+    if len(moved):
+        turn = int(moved[0])
+        servers = list(facts.servers)
+        raise TraceError(
+            facts.place(turn, "cache"),
+            f'cache is "retained" on server {servers[turns.server[turn]]}, but the stage it comes from, '
+            f"{facts.stage_name(int(own[turn]))}, ran on {servers[turns.server[own[turn]]]}",
+            "transferred or rebuilt where the server changes",
+        )
+
+
+def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversations) -> StageTable:
+    """The same stages with every conversation after its parent."""
+    rows = np.concatenate([np.arange(table.first[c], table.first[c] + table.size[c]) for c in order]).astype(np.int64)
+    new_row = np.empty(len(rows) + 1, np.int64)
+    new_row[rows] = np.arange(len(rows))
+    new_row[-1] = -1
+    new_conversation = np.empty(len(order), np.int32)
+    new_conversation[order] = np.arange(len(order))
+    columns = {
+        name: getattr(stages, name)[rows]
+        for name in ("ordinal", "role", "tokens", "model", "server", "region", "edited", "drift", "own_kind", "cache", "cache_known")
+    }
+    links = {name: new_row[getattr(stages, name)[rows]] for name in ("previous", "own", "shared")}
+    return StageTable(
+        trace=stages.trace,
+        conversations=[stages.conversations[c] for c in order],
+        models=stages.models,
+        model_info=stages.model_info,
+        servers=stages.servers,
+        regions=stages.regions,
+        conversation=new_conversation[stages.conversation[rows]],
+        recorded=order.astype(np.int32),
+        proposition_names=stages.proposition_names,
+        belief_stage=new_row[stages.belief_stage],
+        belief_proposition=stages.belief_proposition,
+        belief_holds=stages.belief_holds,
+        **columns,
+        **links,
+    )

@@ -1,0 +1,293 @@
+"""trace.db: a trace in one SQLite file. Facts are added whole or not at all, and read back as columns.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from traces.file import facts_from_data
+    >>> facts = facts_from_data({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
+    ...     {"role": "user", "tokens": 3, "model": "m"}]}}})
+    >>> with TemporaryDirectory() as folder:
+    ...     save(Path(folder, "trace.db"), [facts])
+    ...     load(Path(folder, "trace.db")).turns.tokens.tolist()
+    [3]
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, insert
+from sqlalchemy.exc import DBAPIError
+
+from traces.errors import TraceError
+from traces.facts import Facts, TurnDetail
+from traces.labelling import STATED, check_space_fits, labelling_names
+from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata
+from traces.store_reading import read_details, read_facts
+from traces.store_writing import Progress, add_facts, add_spaces
+from traces.vocabulary import Space
+
+MAGIC = b"SQLite format 3\0"
+_HEADER = 100
+_WAIT_SECONDS = 5.0
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file is an SQLite database by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def load(path: Path) -> Facts:
+    """All facts of a stored trace; texts and other details are read when asked for.
+
+    Raises `TraceError` for a file that is missing, not a trace, truncated, locked, or written by a newer version.
+    """
+    with _opened(path, writing=False) as connection:
+        facts = read_facts(connection, path.name)
+
+    def details() -> Mapping[int, TurnDetail]:
+        with _opened(path, writing=False) as connection:
+            return read_details(connection)
+
+    facts.details = details
+    return facts
+
+
+def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = None) -> None:
+    """Add recordings to a stored trace, all or none; the file is made if it does not exist.
+
+    Raises `TraceError`, and then the file is as it was before.
+    """
+    if path.exists():
+        with _opened(path, writing=True) as connection:
+            for facts in recordings:
+                add_facts(connection, facts, path.name, progress)
+        return
+    with _saying_why(path), _new_file(path) as temporary:
+        engine = _engine(temporary, "rwc", writing=True)
+        with engine.begin() as connection:
+            create_tables(connection)
+            for facts in recordings:
+                add_facts(connection, facts, path.name, progress)
+        # Lasting, and impossible within the transaction that SQLAlchemy opens for every connection.
+        with closing(sqlite3.connect(temporary)) as finished:
+            finished.execute("PRAGMA journal_mode = WAL")
+
+
+def gathered(recordings: Sequence[Facts], name: str) -> Facts:
+    """Several recordings as one trace, as `save` would join them, without a file."""
+    engine = _engine(None, "rwc", writing=True)
+    with engine.begin() as connection:
+        create_tables(connection)
+        for facts in recordings:
+            add_facts(connection, facts, name, None)
+        joined = read_facts(connection, name)
+        details = read_details(connection)
+    joined.details = lambda: details
+    return joined
+
+
+def add_labelling(path: Path, name: str, spaces: Mapping[str, Space]) -> Facts:
+    """Add a labelling by spaces to a stored trace, and give back its facts with it.
+
+    Raises `TraceError` where the name is taken, or a space is of a model or on axes that the trace does not have.
+    """
+    with _opened(path, writing=True) as connection:
+        facts = read_facts(connection, path.name)
+        if name in (STATED, *labelling_names(facts), *facts.spaces):
+            raise TraceError(path.name, f'it already has a labelling "{name}"', "another name (--name)")
+        for key, space in spaces.items():
+            check_space_fits(facts, key, space)
+        add_spaces(connection, name, spaces, own=False)
+    return load(path)
+
+
+def create_tables(connection: Connection) -> None:
+    """Make the tables of an empty trace.db."""
+    metadata.create_all(connection)
+    for table, names in LOOKUPS:
+        connection.execute(insert(table), [{"code": code, "name": name} for code, name in enumerate(names)])
+    for statement in STATEMENTS:
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """A connection to a stored trace that cannot change it."""
+    with _opened(path, writing=False) as connection:
+        yield connection
+
+
+# --- opening
+
+
+def _engine(path: Path | None, mode: str, writing: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        if path is None:
+            return sqlite3.connect(":memory:", isolation_level=None)
+        uri = f"file:{quote(str(path.absolute()))}?mode={mode}" + ("&immutable=1" if mode == "ro" else "")
+        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if mode == "rwc":
+            # Nobody sees the file before it is whole, so a journal would protect nothing.
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("PRAGMA synchronous = OFF")
+        else:
+            connection.execute(f"PRAGMA query_only = {'OFF' if writing else 'ON'}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # The driver's own idea of when to begin would leave reads and table definitions outside the transaction.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _opened(path: Path, writing: bool) -> Iterator[Connection]:
+    _check_header(path)
+    with _saying_why(path):
+        if writing and not os.access(path, os.W_OK):
+            raise TraceError(str(path), "it is read-only", "a trace.db that you may write to")
+        # A reader that cannot write beside the file reads it as it lies, without the write-ahead log's shared memory.
+        immutable = not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK)
+        engine = _engine(path, "ro" if immutable else "rw", writing)
+        with engine.begin() as connection:
+            yield connection
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what SQLite itself would refuse late or not at all, by the file's first 100 bytes."""
+    where = str(path)
+    expected = "a trace.db, as `individuate import` makes them"
+    if path.is_dir():
+        raise TraceError(where, "it is a directory", expected)
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise TraceError(where, "there is no such file", expected) from None
+    except OSError as error:
+        raise TraceError(where, f"it cannot be read: {error.strerror}", "a file that you may read") from None
+    if not header.startswith(MAGIC) or len(header) < _HEADER:
+        found = "it is an SQLite file cut off in its first 100 bytes" if header.startswith(MAGIC) else "it is not an SQLite file"
+        raise TraceError(where, found, expected)
+    page_size = struct.unpack(">H", header[16:18])[0]
+    page_size = 65536 if page_size == 1 else page_size
+    changes, pages = struct.unpack(">II", header[24:32])
+    version, application = struct.unpack(">I", header[60:64])[0], struct.unpack(">I", header[68:72])[0]
+    size_is_valid = changes == struct.unpack(">I", header[92:96])[0]
+    if application != APPLICATION_ID:
+        raise TraceError(where, "it is an SQLite file, but not a trace", expected)
+    if version > SCHEMA_VERSION:
+        raise TraceError(
+            where, f"it was written by a newer version of this program (schema {version})", f"schema {SCHEMA_VERSION} or older"
+        )
+    if size_is_valid and size < page_size * pages:
+        raise TraceError(where, f"it is truncated: {size:,} of {page_size * pages:,} bytes", "the whole file: copy it again")
+
+
+@contextmanager
+def _saying_why(path: Path) -> Iterator[None]:
+    """Errors of the driver in the user's words."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _explained(path, str(error.orig)) from error
+    except sqlite3.Error as error:
+        raise _explained(path, str(error)) from error
+
+
+_REASONS: tuple[tuple[str, str, str], ...] = (
+    ("locked", "another program is writing to it", "a trace.db that nobody else is writing: try again in a moment"),
+    ("is full", "there is no room left on the device", "free space; nothing was written"),
+    ("disk I/O", "the device failed or has no room left", "a device that can be written; nothing was written"),
+    ("readonly", "it is read-only", "a place that you may write to"),
+    ("unable to open", "it cannot be opened there", "a folder that exists and that you may write to"),
+    ("malformed", "it is damaged", "an undamaged file: copy it again, or import its source again"),
+    ("not a database", "it is damaged", "an undamaged file: copy it again, or import its source again"),
+    ("no such table", "it lacks tables of a trace", "a trace.db, as `individuate import` makes them"),
+    ("no such column", "it lacks columns of a trace", "a trace.db, as `individuate import` makes them"),
+    ("append-only", "something tried to change what was recorded", "facts are only ever added"),
+)
+
+
+def _explained(path: Path, message: str) -> TraceError:
+    for sign, found, expected in _REASONS:
+        if sign in message:
+            return TraceError(str(path), found, expected)
+    return TraceError(str(path), f"SQLite says: {message}", "a sound trace.db")
+
+
+# --- a new file appears whole
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise TraceError(str(path), "its folder does not exist", "a folder that exists")
+    if not os.access(folder, os.W_OK):
+        raise TraceError(str(path), "its folder is read-only", "a folder that you may write to")
+    _sweep(folder, path.name)
+    temporary = folder / f".{path.name}.{os.getpid()}.partial"
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        _to_disk(temporary)
+        try:
+            # A link fails where a replacement would silently overwrite what another process made meanwhile.
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise TraceError(str(path), "another program made it meanwhile", "a name that is free") from None
+        except OSError:
+            temporary.replace(path)
+        _to_disk(folder)
+    except OSError as error:
+        raise TraceError(str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to") from None
+    finally:
+        for leftover in (temporary, Path(f"{temporary}-wal"), Path(f"{temporary}-shm"), Path(f"{temporary}-journal")):
+            leftover.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove what imports that were killed left behind."""
+    for leftover in folder.glob(f".{name}.*.partial*"):
+        owner = leftover.name.removeprefix(f".{name}.").split(".")[0]
+        if owner.isdecimal() and not _runs(int(owner)):
+            leftover.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

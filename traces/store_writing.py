@@ -1,0 +1,304 @@
+"""Facts into the tables of trace.db, in one transaction that the caller holds.
+
+Rows go to the driver in large batches of tuples; `NULLIF(?, -1)` turns the columns' "not recorded" into NULL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from sqlalchemy import Connection, Table, insert, select
+
+from traces import schema
+from traces.errors import TraceError
+from traces.facts import Facts, TurnDetail
+from traces.store_reading import read_spaces
+from traces.vocabulary import Intervention, Model, Probe, Server, Space
+
+Progress = Callable[[int, int], None]
+"""Called with the number of turns written so far and their total."""
+
+_BATCH = 50_000
+
+
+def add_facts(connection: Connection, facts: Facts, target: str, progress: Progress | None) -> None:
+    """Append facts to what a trace holds. Names mean the same thing in both; conversations and caches must be new.
+
+    Raises `TraceError` where a name is taken, or means something else already.
+    """
+    recording = _next_id(connection, schema.recording)
+    connection.execute(
+        insert(schema.recording).values(
+            id=recording, name=facts.name, title=facts.title, source=facts.source, case_json=_json(facts.case)
+        )
+    )
+    models = _same_or_new(connection, schema.model, facts.models, facts.name, target)
+    servers = _same_or_new(connection, schema.server, facts.servers, facts.name, target)
+    probes = _same_or_new(connection, schema.probe, facts.probes, facts.name, target)
+    _same_or_new(connection, schema.intervention, facts.interventions, facts.name, target)
+    conversations = _conversations(connection, facts, recording, target)
+    caches = _caches(connection, facts, models, servers, target)
+    first_turn = _turns(connection, facts, conversations, models, servers, caches, progress)
+    _coordinates(connection, facts, first_turn, probes)
+    _stated_regions(connection, facts, first_turn)
+    _beliefs(connection, facts, first_turn)
+    _details(connection, facts.details(), first_turn)
+    _labellings(connection, facts, target)
+
+
+def add_spaces(connection: Connection, name: str, spaces: Mapping[str, Space], own: bool) -> None:
+    """Add a labelling with its spaces."""
+    labelling = _next_id(connection, schema.labelling)
+    connection.execute(insert(schema.labelling).values(id=labelling, name=name, own=int(own)))
+    for key, space in spaces.items():
+        number = _next_id(connection, schema.space)
+        fields = space.model_dump(exclude={"axes", "regions"})
+        connection.execute(insert(schema.space).values(id=number, labelling_id=labelling, name=key, **fields))
+        axes: dict[str, int] = {}
+        for axis in space.axes:
+            axes[axis] = _next_id(connection, schema.space_axis)
+            connection.execute(insert(schema.space_axis).values(id=axes[axis], space_id=number, name=axis))
+        for region, ranges in space.regions.items():
+            region_id = _next_id(connection, schema.region)
+            connection.execute(insert(schema.region).values(id=region_id, space_id=number, name=region))
+            for axis, (low, high) in ranges.items():
+                connection.execute(insert(schema.region_range).values(region_id=region_id, axis_id=axes[axis], low=low, high=high))
+
+
+def _next_id(connection: Connection, table: Table) -> int:
+    return int(connection.exec_driver_sql(f"SELECT coalesce(max(rowid), 0) + 1 FROM {table.name}").scalar_one())
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _row(item: BaseModel) -> dict[str, Any]:
+    row = item.model_dump()
+    if isinstance(item, Intervention):
+        layers = row.pop("layers")
+        row["layers_json"] = _json(None if layers is None else list(layers))
+    return row
+
+
+def _same_or_new(
+    connection: Connection,
+    table: Table,
+    items: Mapping[str, Model] | Mapping[str, Server] | Mapping[str, Probe] | Mapping[str, Intervention],
+    name: str,
+    target: str,
+) -> list[int]:
+    """The ids of named things: those that stand in the table already with the same fields, and new ones."""
+    kind = table.name
+    known = {row.key: row._asdict() for row in connection.execute(select(table))}
+    next_id = _next_id(connection, table)
+    ids: list[int] = []
+    new: list[dict[str, Any]] = []
+    for key, item in items.items():
+        row = _row(item)
+        if key in known:
+            stored = {field: value for field, value in known[key].items() if field not in ("id", "key")}
+            if stored != row:
+                differing = next(field for field in row if row[field] != stored[field])
+                raise TraceError(
+                    f"{name}: {kind} {key}",
+                    f"its {differing} is {row[differing]!r}, but {target} has a {kind} of that name with {stored[differing]!r}",
+                    "the same thing under the same name, or --prefix to put each file's name before its own names",
+                )
+            ids.append(known[key]["id"])
+        else:
+            ids.append(next_id + len(new))
+            new.append({"id": ids[-1], "key": key, **row})
+    if new:
+        connection.execute(insert(table), new)
+    return ids
+
+
+def _insert(connection: Connection, statement: str, columns: Sequence[Iterable[Any]]) -> None:
+    rows = list(zip(*columns, strict=True))
+    if rows:
+        connection.exec_driver_sql(statement, rows)
+
+
+def _translated(ids: Sequence[int], codes: NDArray[Any]) -> NDArray[np.int64]:
+    """Positions in a list of names as ids of rows; -1 stays -1."""
+    return np.array([*ids, -1], np.int64)[codes]
+
+
+def _refuse_taken(connection: Connection, table: Table, names: Sequence[str], facts: Facts, target: str) -> None:
+    taken = set(connection.execute(select(table.c.key)).scalars())
+    for name in names:
+        if name in taken:
+            kind = table.name.replace("_", " ")
+            raise TraceError(
+                f"{facts.name}: {kind} {name}",
+                f"{target} already has a {kind} of that name",
+                "names that are free, or --prefix to put each file's name before its own names",
+            )
+
+
+def _conversations(connection: Connection, facts: Facts, recording: int, target: str) -> list[int]:
+    table = facts.conversations
+    _refuse_taken(connection, schema.conversation, table.names, facts, target)
+    first = _next_id(connection, schema.conversation)
+    ids = list(range(first, first + len(table)))
+    parent = _translated(ids, table.parent)
+    # A branch may stand before its parent in the record, so the references are checked when all are there.
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    _insert(
+        connection,
+        "INSERT INTO conversation (id, key, recording_id, parent_id, at) VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1))",
+        (ids, table.names, [recording] * len(ids), parent.tolist(), np.where(parent < 0, -1, table.at).tolist()),
+    )
+    return ids
+
+
+def _caches(connection: Connection, facts: Facts, models: list[int], servers: list[int], target: str) -> list[int]:
+    caches = facts.caches
+    _refuse_taken(connection, schema.kv_cache, caches.names, facts, target)
+    first = _next_id(connection, schema.kv_cache)
+    ids = list(range(first, first + len(caches)))
+    _insert(
+        connection,
+        "INSERT INTO kv_cache (id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time) "
+        "VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, ?, ?)",
+        (
+            ids, caches.names, _translated(models, caches.model).tolist(), _translated(servers, caches.server).tolist(),
+            _translated(ids, caches.source).tolist(), caches.how.tolist(), caches.positions.tolist(),
+            caches.drift.tolist(), caches.drift_kl.tolist(), caches.time,
+        ),
+    )  # fmt: skip
+    return ids
+
+
+def _turns(
+    connection: Connection,
+    facts: Facts,
+    conversations: list[int],
+    models: list[int],
+    servers: list[int],
+    caches: list[int],
+    progress: Progress | None,
+) -> int:
+    turns = facts.turns
+    first = _next_id(connection, schema.turn)
+    total = len(turns)
+    ordinal = np.arange(total) - facts.conversations.first[turns.conversation]
+    columns = (
+        np.arange(first, first + total), _translated(conversations, turns.conversation), ordinal, turns.role, turns.tokens,
+        _translated(models, turns.model), _translated(servers, turns.server), turns.cache, turns.edited.astype(np.int8),
+        _translated(caches, turns.kv), turns.drift, np.where(turns.shared_from < 0, -1, turns.shared_from + first),
+    )  # fmt: skip
+    # SQLite stores NaN as NULL, which is what an unmeasured drift is.
+    statement = (
+        "INSERT INTO turn (id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, edited, kv_cache_id, drift, "
+        "shared_from_id) VALUES (?, ?, ?, ?, NULLIF(?, -1), ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, NULLIF(?, -1))"
+    )
+    for start in range(0, total, _BATCH):
+        _insert(connection, statement, [column[start : start + _BATCH].tolist() for column in columns])
+        if progress is not None:
+            progress(min(start + _BATCH, total), total)
+    return first
+
+
+def _coordinates(connection: Connection, facts: Facts, first_turn: int, probes: list[int]) -> None:
+    table = facts.coordinates
+    turn, probe = table.turn + first_turn, _translated(probes, table.probe)
+    for start in range(0, len(turn), _BATCH):
+        cut = slice(start, start + _BATCH)
+        _insert(
+            connection,
+            "INSERT INTO coordinate (turn_id, probe_id, value) VALUES (?, ?, ?)",
+            (turn[cut].tolist(), probe[cut].tolist(), table.value[cut].tolist()),
+        )
+
+
+def _names(connection: Connection, table: Table, column: str, names: Sequence[str]) -> list[int]:
+    """Ids of names in a table that holds nothing else; new ones are added."""
+    known = {row[0]: row[1] for row in connection.execute(select(table.c[column], table.c.id))}
+    next_id = _next_id(connection, table)
+    new = [name for name in names if name not in known]
+    known |= {name: next_id + i for i, name in enumerate(new)}
+    if new:
+        connection.execute(insert(table), [{"id": known[name], column: name} for name in new])
+    return [known[name] for name in names]
+
+
+def _stated_regions(connection: Connection, facts: Facts, first_turn: int) -> None:
+    ids = _names(connection, schema.region_name, "name", facts.regions)
+    rows = np.flatnonzero(facts.stated >= 0)
+    region = _translated(ids, facts.stated)[rows]
+    for start in range(0, len(rows), _BATCH):
+        cut = slice(start, start + _BATCH)
+        _insert(
+            connection,
+            "INSERT INTO stated_region (turn_id, region_name_id) VALUES (?, ?)",
+            ((rows[cut] + first_turn).tolist(), region[cut].tolist()),
+        )
+
+
+def _beliefs(connection: Connection, facts: Facts, first_turn: int) -> None:
+    beliefs = facts.beliefs
+    ids = _names(connection, schema.proposition, "text", beliefs.propositions)
+    _insert(
+        connection,
+        "INSERT INTO belief (turn_id, proposition_id, holds) VALUES (?, ?, ?)",
+        (
+            (beliefs.turn + first_turn).tolist(),
+            _translated(ids, beliefs.proposition).tolist(),
+            beliefs.holds.astype(np.int8).tolist(),
+        ),
+    )
+
+
+def _details(
+    connection: Connection,
+    details: Mapping[int, TurnDetail],
+    first_turn: int,
+) -> None:
+    if not details:
+        return
+    named = select(schema.intervention.c.key, schema.intervention.c.id)
+    intervention_ids = {row[0]: row[1] for row in connection.execute(named)}
+    plain: list[tuple[Any, ...]] = []
+    acts: list[tuple[int, int, int]] = []
+    grids: list[tuple[int, str, int, bytes]] = []
+    for row, detail in details.items():
+        turn = row + first_turn
+        ids = None if detail.token_ids is None else np.ascontiguousarray(detail.token_ids, "<i4").tobytes()
+        fields = (detail.text, ids, detail.token_marks, detail.time, _json(detail.sampling))
+        if any(field is not None for field in fields):
+            plain.append((turn, *fields))
+        acts += [(turn, place, intervention_ids[name]) for place, name in enumerate(detail.interventions)]
+        if detail.token_coordinates is not None:
+            grid = np.ascontiguousarray(detail.token_coordinates, "<f4")
+            grids.append((turn, json.dumps(list(detail.token_probes), ensure_ascii=False), grid.shape[1], grid.tobytes()))
+    for statement, rows in (
+        ("INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) VALUES (?, ?, ?, ?, ?, ?)", plain),
+        ("INSERT INTO turn_intervention (turn_id, ordinal, intervention_id) VALUES (?, ?, ?)", acts),
+        ("INSERT INTO token_coordinates (turn_id, probes_json, tokens, float32) VALUES (?, ?, ?, ?)", grids),
+    ):
+        if rows:
+            connection.exec_driver_sql(statement, rows)  # type: ignore[arg-type]
+
+
+def _labellings(connection: Connection, facts: Facts, target: str) -> None:
+    own, added = read_spaces(connection)
+    for name, spaces, is_own in (
+        *((name, {name: space}, True) for name, space in facts.spaces.items()),
+        *((name, spaces, False) for name, spaces in facts.labellings.items()),
+    ):
+        stored = ({name: own[name]} if name in own else None) if is_own else added.get(name)
+        if stored is None and name not in own and name not in added:
+            add_spaces(connection, name, spaces, is_own)
+        elif stored != spaces:
+            raise TraceError(
+                f"{facts.name}: space {name}",
+                f"{target} has another space of that name",
+                "the same axes and ranges; or count the files together without importing them into one trace",
+            )

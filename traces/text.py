@@ -1,0 +1,245 @@
+"""YAML and JSON text into plain data, strictly: one meaning for every file, and a line number for every place in it.
+
+Mapping keys are always text. YAML is read by its core schema (true/false, numbers, null; no dates, no `no` for false).
+Refused: text that is not UTF-8, keys given twice, NaN, tags, aliases that multiply, and lines no person wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from traces.errors import TraceError, quoted
+
+LONGEST_YAML_LINE = 1_000_000
+LARGEST_EXPANSION = 5_000_000
+DEEPEST_NESTING = 64
+
+Place = tuple[str | int, ...]
+
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("null", "bool", "int", "float", "str", "seq", "map", "timestamp", "merge", "value")
+)
+_INT = re.compile(r"[-+]?[0-9]+\Z|0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_SPECIAL = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_NOT_A_NUMBER = re.compile(r"\.(nan|NaN|NAN)\Z")
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z")
+
+
+@dataclass
+class Source:
+    """Plain data from a file, with the line (from 1) on which each place of it begins where the file is YAML."""
+
+    name: str
+    data: Any
+    lines: dict[Place, int] = field(default_factory=dict)
+    has_nan: bool = False
+    """Whether JSON text held a bare NaN or Infinity, which only some recordings may."""
+
+    def line(self, place: Place) -> int | None:
+        """The line of a place, or of the nearest place around it."""
+        while place:
+            if place in self.lines:
+                return self.lines[place]
+            place = place[:-1]
+        return None
+
+
+def parse(name: str, content: bytes, nan: bool = False) -> Source:
+    """Read YAML or JSON text. `nan`: let a bare NaN in JSON pass, and note it in the source.
+
+    Raises `TraceError` that names the file, the line, what was found and what was expected.
+
+    >>> parse("x.yaml", b"a: 1\\nb: [no, 2026-01-01]").data
+    {'a': 1, 'b': ['no', '2026-01-01']}
+    """
+    text = _decoded(name, content)
+    if text.lstrip()[:1] in ("{", "["):
+        return _json(name, text, nan)
+    return _yaml(name, text)
+
+
+def _decoded(name: str, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TraceError(
+            f"{name}, line {line}", f"byte {error.start:,} (0x{content[error.start]:02x}) is not UTF-8", "text in UTF-8"
+        ) from None
+    if "\0" in text:
+        raise TraceError(name, "it holds zero bytes", "a text file: YAML or JSON")
+    return text
+
+
+def _not_text(name: str, problem: str, line: int | None) -> TraceError:
+    where = name if line is None else f"{name}, line {line}"
+    return TraceError(where, problem, "a trace file in YAML or JSON, or a trace.db")
+
+
+# --- JSON
+
+
+def _json(name: str, text: str, nan: bool) -> Source:
+    source = Source(name, None)
+
+    def not_finite(literal: str) -> float:
+        if not nan:
+            raise TraceError(name, f"it holds {literal}", "finite numbers, or null where nothing was recorded")
+        source.has_nan = True
+        return float(literal.replace("Infinity", "inf"))
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) != len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise TraceError(name, f"the key {quoted(key)} is given twice in one mapping", "each key once")
+                seen.add(key)
+        return mapping
+
+    try:
+        source.data = json.loads(text, object_pairs_hook=once, parse_constant=not_finite)
+    except json.JSONDecodeError as error:
+        if text.lstrip()[:1] == "{" and "\n" in text[:200]:
+            # A YAML flow mapping also begins with a brace.
+            try:
+                return _yaml(name, text)
+            except TraceError:
+                pass
+        raise _not_text(name, f"it is not JSON: {error.msg} (column {error.colno})", error.lineno) from None
+    except RecursionError:
+        raise TraceError(name, "it is nested too deeply", f"at most {DEEPEST_NESTING} levels") from None
+    return source
+
+
+# --- YAML
+
+
+def _yaml(name: str, text: str) -> Source:
+    import yaml
+
+    start = 0
+    number = 1
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        if end - start > LONGEST_YAML_LINE:
+            raise TraceError(
+                f"{name}, line {number}",
+                f"the line has {end - start:,} characters",
+                f"YAML lines of at most {LONGEST_YAML_LINE:,} characters; JSON or trace.db for long recordings",
+            )
+        start, number = end + 1, number + 1
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = yaml.compose(text, Loader=loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _not_text(name, f"it is not YAML: {error.problem or error.context}", mark and mark.line + 1) from None
+    except yaml.YAMLError as error:
+        raise _not_text(name, f"it is not YAML: {str(error).splitlines()[0]}", None) from None
+    except RecursionError:
+        raise TraceError(name, "it is nested too deeply", f"at most {DEEPEST_NESTING} levels") from None
+    if root is None:
+        raise _not_text(name, "it is empty", None)
+    _refuse_bombs(name, root, yaml)
+    source = Source(name, None)
+    source.data = _construct(source, root, (), yaml)
+    return source
+
+
+def _refuse_bombs(name: str, root: Any, yaml: Any) -> None:
+    """Count what the aliases expand to, each node once, before anything is built from them."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: Any, depth: int) -> int:
+        key = id(node)
+        if key in sizes:
+            return sizes[key]
+        if key in open_nodes:
+            raise TraceError(f"{name}, line {node.start_mark.line + 1}", "an alias refers to itself", "data without cycles")
+        if depth > DEEPEST_NESTING:
+            raise TraceError(
+                f"{name}, line {node.start_mark.line + 1}", "it is nested too deeply", f"at most {DEEPEST_NESTING} levels"
+            )
+        total = 1
+        if not isinstance(node, yaml.ScalarNode):
+            open_nodes.add(key)
+            children = node.value
+            if isinstance(node, yaml.MappingNode):
+                children = [part for pair in children for part in pair]
+            for child in children:
+                total += 1 if isinstance(child, yaml.ScalarNode) else size(child, depth + 1)
+            open_nodes.discard(key)
+        sizes[key] = total
+        return total
+
+    expanded = size(root, 0)
+    if expanded > LARGEST_EXPANSION and expanded > 10 * sum(1 for _ in sizes):
+        raise TraceError(
+            name, f"its aliases expand to {expanded:,} values", f"at most {LARGEST_EXPANSION:,} values in a YAML file"
+        )
+
+
+def _construct(source: Source, node: Any, place: Place, yaml: Any) -> Any:
+    line = node.start_mark.line + 1
+    source.lines[place] = line
+    if node.tag not in _PLAIN_TAGS:
+        raise TraceError(f"{source.name}, line {line}", f"the tag {quoted(node.tag)}", "plain YAML without tags")
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key_line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise TraceError(f"{source.name}, line {key_line}", "a key is not a name", "keys that are plain text")
+            key = key_node.value
+            if key in mapping:
+                raise TraceError(
+                    f"{source.name}, line {key_line}",
+                    f"{_described(place)} {quoted(key)} twice",
+                    "each name once",
+                )
+            mapping[key] = _construct(source, value_node, (*place, key), yaml)
+            source.lines[(*place, key)] = key_line
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(source, child, (*place, index), yaml) for index, child in enumerate(node.value)]
+    return _scalar(source, node, line)
+
+
+def _described(place: Place) -> str:
+    return f"{'.'.join(map(str, place))} has" if place else "the file has"
+
+
+def _scalar(source: Source, node: Any, line: int) -> Any:
+    text: str = node.value
+    if node.style is not None and node.style != "":
+        return text
+    if text in _SPECIAL:
+        return _SPECIAL[text]
+    if _INT.match(text):
+        if len(text) > 30:
+            raise TraceError(f"{source.name}, line {line}", f"the number {quoted(text)}", "a number of at most 30 digits")
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if _FLOAT.match(text):
+        value = float(text)
+        if math.isfinite(value):
+            return value
+    infinite = _INFINITE.match(text)
+    if infinite:
+        return -math.inf if infinite.group(1) == "-" else math.inf
+    if _NOT_A_NUMBER.match(text):
+        return math.nan
+    return text

@@ -1,0 +1,147 @@
+"""Several recordings counted together: names prefixed by the recording, models one where their digests (else names) agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from traces.facts import Facts
+from traces.labelling import Regions, labelling_names
+from traces.stages import StageTable
+from traces.vocabulary import Model, find_model, model_identities
+
+
+def together(recordings: Sequence[Facts], labelling: str | None = None) -> StageTable:
+    """The stages of all recordings in one table. A recording without the named labelling has no regions in it."""
+    tables = [
+        StageTable.of(facts, labelling) if labelling is None or labelling in labelling_names(facts) else _unlabelled(facts)
+        for facts in recordings
+    ]
+    return tables[0] if len(tables) == 1 else _joined(tables, prefixes(recordings))
+
+
+def prefixes(recordings: Sequence[Facts]) -> list[str]:
+    """A short distinct name for each recording: its file's stem, numbered where stems repeat."""
+    taken: list[str] = []
+    for facts in recordings:
+        stem = PurePath(facts.name).stem or facts.name
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.append(name)
+    return taken
+
+
+def _unlabelled(facts: Facts) -> StageTable:
+    bare = replace(facts, spaces={}, labellings={}, stated=np.full(len(facts.turns), -1, np.int32), regions=[])
+    return StageTable.of(bare)
+
+
+def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
+    models, model_codes = _joined_models(tables, names)
+    region_names = list(dict.fromkeys(name for table in tables for name in table.regions.names))
+    region_number = {name: i for i, name in enumerate(region_names)}
+    columns: dict[str, list[Any]] = {}
+    stages = conversations = servers = propositions = 0
+    defined: list[tuple[int, int]] = []
+    for table, codes in zip(tables, model_codes, strict=True):
+        regions = np.array([*(region_number[name] for name in table.regions.names), -1], np.int32)
+        defined += [(int(codes[model]), int(regions[region])) for model, region in table.regions.defined]
+        for column, values in {
+            "conversation": table.conversation + conversations,
+            "recorded": table.recorded + conversations,
+            "model": codes[table.model],
+            "server": _shifted(table.server, servers),
+            "region": regions[table.region],
+            "previous": _shifted(table.previous, stages),
+            "own": _shifted(table.own, stages),
+            "shared": _shifted(table.shared, stages),
+            "belief_stage": table.belief_stage + stages,
+            "belief_proposition": table.belief_proposition + propositions,
+            **{name: getattr(table, name) for name in _AS_THEY_ARE},
+        }.items():
+            columns.setdefault(column, []).append(values)
+        stages += len(table)
+        conversations += len(table.conversations)
+        servers += len(table.servers)
+        propositions += len(table.proposition_names)
+    merged = {name: np.concatenate(parts) for name, parts in columns.items()}
+    proposition_names = [name for table in tables for name in table.proposition_names]
+    unique = list(dict.fromkeys(proposition_names))
+    number = {name: i for i, name in enumerate(unique)}
+    translated = np.array([number[name] for name in proposition_names], np.int32)
+    merged["belief_proposition"] = translated[merged["belief_proposition"]] if len(translated) else merged["belief_proposition"]
+    return StageTable(
+        trace=" + ".join(table.trace for table in tables),
+        conversations=[f"{name}:{c}" for table, name in zip(tables, names, strict=True) for c in table.conversations],
+        models=list(models),
+        model_info=models,
+        servers=[f"{name}:{s}" for table, name in zip(tables, names, strict=True) for s in table.servers],
+        regions=Regions(
+            names=region_names,
+            of_turn=merged["region"],
+            basis="; ".join(dict.fromkeys(table.regions.basis for table in tables)),
+            defined=list(dict.fromkeys(defined)),
+            untested=_prefixed(tables, names, "untested"),
+            continuous=_prefixed(tables, names, "continuous"),
+            ambiguous=sum(table.regions.ambiguous for table in tables),
+            others=_prefixed(tables, names, "others"),
+        ),
+        proposition_names=unique,
+        **merged,
+    )
+
+
+_AS_THEY_ARE = ("ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "belief_holds")
+
+
+def _shifted(reference: Any, by: int) -> Any:
+    return np.where(reference >= 0, reference + by, -1).astype(reference.dtype)
+
+
+def _prefixed(tables: list[StageTable], names: list[str], field: str) -> list[str]:
+    return [f"{name}:{item}" for table, name in zip(tables, names, strict=True) for item in getattr(table.regions, field)]
+
+
+def _joined_models(tables: list[StageTable], names: list[str]) -> tuple[dict[str, Model], list[Any]]:
+    """One model for each set of weights, and for each table the joined code of each of its own.
+
+    A key keeps its plain form unless another recording uses it for other weights.
+    """
+    entries = {(t, key): model for t, table in enumerate(tables) for key, model in table.model_info.items()}
+    identity = model_identities(
+        {f"{t}:{key}": model.model_copy(update={"name": model.name or key}) for (t, key), model in entries.items()}
+    )
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for t, key in entries:
+        groups.setdefault(identity[f"{t}:{key}"], []).append((t, key))
+    uses = Counter(members[0][1] for members in groups.values())
+    short = {
+        group: key if uses[key] == 1 else f"{names[t]}:{key}" for group, ((t, key), *_) in groups.items()
+    }
+    models: dict[str, Model] = {}
+    for group, members in groups.items():
+        t, key = members[0]
+        base = next((_joined_base(entries, identity, short, *member) for member in members if entries[member].base), None)
+        models[short[group]] = entries[t, key].model_copy(update={"base": base, "name": entries[t, key].name or key})
+    numbers = {key: i for i, key in enumerate(models)}
+    codes = [
+        np.array([numbers[short[identity[f"{t}:{key}"]]] for key in table.models], np.int32) for t, table in enumerate(tables)
+    ]
+    return models, codes
+
+
+def _joined_base(
+    entries: dict[tuple[int, str], Model], identity: dict[str, str], short: dict[str, str], t: int, key: str
+) -> str | None:
+    """What a model's base is called among the joined models."""
+    base = entries[t, key].base
+    mine = {name: model for (owner, name), model in entries.items() if owner == t}
+    found = find_model(mine, base) if base is not None else []
+    return short[identity[f"{t}:{found[0]}"]] if found else base

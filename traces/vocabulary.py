@@ -1,0 +1,390 @@
+"""The words a trace is written in: models, servers, persona spaces, caches, interventions, conversations, turns.
+
+`TraceDocument` is one trace file as its author wrote it (docs/trace-format.md). It refuses what is malformed or refers to
+something that is not there; what only shows along a path of turns (carry-over, links) is refused by `traces.facts` and
+`traces.stages`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+FORMAT_VERSION = 1
+
+ROLES = ("system", "user", "assistant", "tool")
+"""Who a turn's tokens belong to. The position in this tuple is the code in columns and in the store."""
+
+CACHES = ("retained", "transferred", "rebuilt", "unknown")
+"""How a stage came by its KV cache (semantics.md §3). The position is the code in columns and in the store."""
+
+DERIVATIONS = ("decoded", "prefilled", "transferred", "restored", "shared", "edited")
+"""How a recorded KV cache came to be. `decoded`: grown in place, or forked from another on the same server."""
+
+INTERVENTIONS = ("steering", "capping", "ablation", "cache-edit")
+"""What was done to a model's internals while a turn was processed."""
+
+Role = Literal["system", "user", "assistant", "tool"]
+Cache = Literal["retained", "transferred", "rebuilt", "unknown"]
+Derivation = Literal["decoded", "prefilled", "transferred", "restored", "shared", "edited"]
+InterventionKind = Literal["steering", "capping", "ablation", "cache-edit"]
+
+
+def _expect(found: str, expected: str) -> PydanticCustomError:
+    # Braces in a message template would be read as fields of its context.
+    return PydanticCustomError("trace", "{found}|{expected}", {"found": found, "expected": expected})
+
+
+def _name(text: str) -> str:
+    if not text or text != text.strip() or any(ord(c) < 32 for c in text):
+        raise _expect(f'the name is "{text}"', "a name without blanks at its ends and without line breaks")
+    return text
+
+
+def _iso_time(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise _expect(f'time is "{text}"', "an ISO 8601 time such as 2026-04-14T16:33:03Z") from None
+    return text
+
+
+def _range(pair: Any) -> Any:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise _expect(f"the range is {pair!r}", "a closed range [low, high]; null = unbounded")
+    low, high = pair
+    for end in pair:
+        if end is not None and (isinstance(end, bool) or not isinstance(end, int | float) or math.isnan(end)):
+            raise _expect(f"the range is [{low}, {high}]", "two numbers; null = unbounded")
+    if low is not None and high is not None and low > high:
+        raise _expect(f"the range is [{low}, {high}]", "a closed range [low, high] with low <= high")
+    return (None if low is None else float(low), None if high is None else float(high))
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Time = Annotated[str, AfterValidator(_iso_time)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Range = Annotated[tuple[float | None, float | None], BeforeValidator(_range)]
+Layers = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Ints = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+
+
+class _Word(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Model(_Word):
+    """Weights (semantics.md §2). Two models are the same iff their digests agree; without digests, their names.
+
+    `layers`, `kv_heads` and `head_dim` give the shape of its KV cache; `dtype` is that of its weights.
+
+    >>> Model(name="Llama 3 70B", layers=80, kv_heads=8, head_dim=128).attention_streams(100)
+    (64000, 128)
+    """
+
+    name: Name | None = None
+    layers: Count | None = None
+    kv_heads: Count | None = None
+    head_dim: Count | None = None
+    dtype: Name | None = None
+    digest: Name | None = None
+    base: Name | None = None
+
+    def attention_streams(self, positions: int) -> tuple[int, int] | None:
+        """How many attention streams reach a token with so many prior positions, and their dimension each (§2.1).
+
+        One stream per KV head, layer and prior position. None where the model's shape is not recorded.
+        """
+        if self.layers is None or self.kv_heads is None or self.head_dim is None:
+            return None
+        return self.layers * self.kv_heads * positions, self.head_dim
+
+
+class Server(_Word):
+    """The physical instance: a piece of hardware that runs a model."""
+
+    hardware: str | None = None
+
+
+class Space(_Word):
+    """A persona space: axes in the residual stream of one model, and regions as closed ranges along them (§3.3).
+
+    `model` is a model's key, name or digest. `layer` and `pooling` say where and how coordinates are read; null matches any.
+    `discrete`: whether the regions were shown to be discrete (Hypothesis 3); null = not tested.
+    """
+
+    model: Name
+    axes: Names
+    layer: int | None = None
+    pooling: Name | None = None
+    unit: str | None = None
+    source: str | None = None
+    discrete: bool | None = None
+    regions: dict[Name, dict[Name, Range]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _regions_lie_on_the_axes(self) -> Space:
+        if not self.axes or len(set(self.axes)) != len(self.axes):
+            raise _expect(f"axes is [{', '.join(self.axes)}]", "at least one axis, each named once")
+        for region, ranges in self.regions.items():
+            for axis in ranges:
+                if axis not in self.axes:
+                    raise _expect(
+                        f'region "{region}" has a range on axis "{axis}", which the space does not have',
+                        f"ranges on the space's axes: {', '.join(self.axes)}",
+                    )
+        return self
+
+
+class Probe(_Word):
+    """What one coordinate measures: an axis of a residual stream, at a layer, pooled over a turn's tokens."""
+
+    axis: Name
+    layer: int | None = None
+    pooling: Name | None = None
+    unit: str | None = None
+    source: str | None = None
+
+
+class Intervention(_Word):
+    """What was done to the model's internals during some turns.
+
+    `vector` names the direction, `digest` its bytes; `layers` are block indices; `coefficient` is the strength of a steering or
+    edit (units of the vector), `threshold` the bound of a capping; `positions` says which tokens were touched
+    ("assistant", "user", "all" or a text of one's own).
+    """
+
+    kind: InterventionKind
+    vector: str | None = None
+    digest: Name | None = None
+    layers: Layers | None = None
+    coefficient: Finite | None = None
+    threshold: Finite | None = None
+    positions: str | None = None
+    method: str | None = None
+    source: str | None = None
+
+
+class KVCache(_Word):
+    """One KV cache as recorded: which model and server hold it, from which cache it was derived, and how.
+
+    `positions` is how many entries it took over; `drift` the largest relative L2 distance of keys and values over the layers to
+    those of the original, `drift_kl` the KL divergence (nats) of the next-token distribution.
+    """
+
+    model: Name
+    server: Name | None = None
+    source: Name | None = Field(default=None, alias="from")
+    how: Derivation
+    positions: Annotated[int, Field(ge=0)] | None = None
+    drift: Drift | None = None
+    drift_kl: Drift | None = None
+    time: Time | None = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class TokenCoordinates(_Word):
+    """Coordinates of every token of a turn: little-endian float32, probe-major (all tokens of the first probe, then the next)."""
+
+    probes: Names
+    float32: str
+    """base64 of `len(probes) * tokens * 4` bytes; white space in it is ignored."""
+
+
+class Turn(_Word):
+    """One entry of a conversation: a run of tokens with one role, model, server, cache and region, so one stage."""
+
+    role: Role
+    tokens: Count | None = None
+    model: Name | None = None
+    server: Name | None = None
+    cache: Cache | None = None
+    kv: Name | None = None
+    edited: bool = False
+    drift: Drift | None = None
+    at: dict[Name, Finite] = Field(default_factory=dict)
+    at_tokens: TokenCoordinates | None = None
+    region: Name | None = None
+    believes: Texts = ()
+    interventions: Names = ()
+    shared_from: Name | None = None
+    time: Time | None = None
+    text: str | None = None
+    token_ids: Ints | None = None
+    token_marks: str | None = None
+    """One letter a token: `c` content, `t` template, `h` thinking."""
+    sampling: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Turn:
+        if self.region is not None and self.role != "assistant":
+            raise _expect(
+                f'region is "{self.region}" on a turn whose role is {self.role}',
+                "a region on assistant turns only: coordinates on other turns do not model the persona (§3.4)",
+            )
+        if self.region is not None and self.at:
+            raise _expect("both region and at are given", "either the region as stated, or coordinates to find it from")
+        for field, given in (("token_ids", self.token_ids), ("token_marks", self.token_marks)):
+            if given is not None and self.tokens is not None and len(given) != self.tokens:
+                raise _expect(f"{field} has {len(given)} entries, but tokens is {self.tokens}", "one entry a token")
+        if self.token_marks is not None and set(self.token_marks) - set("cth"):
+            raise _expect("token_marks has other letters", "one letter a token: c content, t template, h thinking")
+        return self
+
+
+class Conversation(_Word):
+    """A sequence of turns; it may branch from a parent after the first `at` turns of the parent's path."""
+
+    parent: Name | None = None
+    at: Annotated[int, Field(ge=0)] | None = None
+    turns: tuple[Turn, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _turns_as_a_tuple(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("turns"), list):
+            return {**data, "turns": tuple(data["turns"])}
+        return data
+
+    @model_validator(mode="after")
+    def _branches_somewhere(self) -> Conversation:
+        if self.parent is not None and self.at is None:
+            raise _expect(f'parent is "{self.parent}" but at is missing', "at: after how many turns of the parent's path it branches")
+        if self.parent is None and self.at is not None:
+            raise _expect("at is given but parent is missing", "parent: the conversation that it branches from")
+        return self
+
+
+class Labelling(_Word):
+    """A labelling added after the recording: its own spaces, applied in order."""
+
+    spaces: dict[Name, Space]
+
+
+class SpaceFile(_Word):
+    """A space file: just `individuation:` and `spaces:`."""
+
+    individuation: int
+    spaces: dict[Name, Space]
+
+
+class TraceDocument(_Word):
+    """One trace file. Dictionaries keep the order of the file: it is the order in which things were recorded."""
+
+    individuation: int
+    title: str | None = None
+    source: str | None = None
+    case: dict[str, Any] | None = None
+    models: dict[Name, Model]
+    servers: dict[Name, Server] | None = None
+    spaces: dict[Name, Space] = Field(default_factory=dict)
+    labellings: dict[Name, Labelling] = Field(default_factory=dict)
+    probes: dict[Name, Probe] = Field(default_factory=dict)
+    interventions: dict[Name, Intervention] = Field(default_factory=dict)
+    caches: dict[Name, KVCache] = Field(default_factory=dict)
+    conversations: dict[Name, Conversation]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _servers_as_a_mapping(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("servers"), list):
+            servers = data["servers"]
+            names = [name for name in servers if isinstance(name, str)]
+            if len(names) != len(servers) or len(set(names)) != len(names):
+                raise _expect("servers is a list with an entry twice or one that is not a name", "a list of names, each once")
+            return {**data, "servers": {name: {} for name in names}}
+        return data
+
+
+def model_identities(models: Mapping[str, Model]) -> dict[str, str]:
+    """For each model key the key that stands for its weights: digests decide, else names (semantics.md §2).
+
+    A model without a digest joins the one digest that bears its name; where several do, it stays apart.
+
+    >>> model_identities({"a": Model(digest="d"), "b": Model(name="x", digest="d"), "c": Model(name="x"), "d": Model()})
+    {'a': 'a', 'b': 'a', 'c': 'a', 'd': 'd'}
+    """
+    by_digest: dict[str, str] = {}
+    digests_of_name: dict[str, set[str]] = {}
+    for key, model in models.items():
+        if model.digest is not None:
+            by_digest.setdefault(model.digest, key)
+            digests_of_name.setdefault(model.name or key, set()).add(model.digest)
+    by_name: dict[str, str] = {}
+    identity: dict[str, str] = {}
+    for key, model in models.items():
+        name = model.name or key
+        if model.digest is not None:
+            identity[key] = by_digest[model.digest]
+        elif len(digests_of_name.get(name, ())) == 1:
+            identity[key] = by_digest[next(iter(digests_of_name[name]))]
+        else:
+            identity[key] = by_name.setdefault(name, key)
+    return identity
+
+
+def find_model(models: Mapping[str, Model], wanted: str) -> list[str]:
+    """The keys of the models that go by this key, name or digest: the first of the three that any model bears."""
+    if wanted in models:
+        return [wanted]
+    for field in ("name", "digest"):
+        found = [key for key, model in models.items() if getattr(model, field) == wanted]
+        if found:
+            return found
+    return []
+
+
+def base_identities(models: Mapping[str, Model]) -> dict[str, str]:
+    """For each model key what stands for the given model once fine-tuned ones count as their base (reading `weights=base`).
+
+    The root of the chain of `base`; a base that is not in the trace stands for itself under its own name.
+
+    >>> base_identities({"a": Model(), "b": Model(base="a"), "c": Model(base="elsewhere/x")})
+    {'a': 'a', 'b': 'a', 'c': 'elsewhere/x'}
+    """
+    exact = model_identities(models)
+    bases = {exact[key]: model.base for key, model in models.items() if model.base is not None}
+
+    def root(identity: str) -> str:
+        seen: set[str] = set()
+        while identity in bases and identity not in seen:
+            seen.add(identity)
+            found = find_model(models, bases[identity])
+            if not found:
+                return bases[identity]
+            identity = exact[found[0]]
+        return identity
+
+    return {key: root(exact[key]) for key in models}
+
+
+def has_base_cycle(models: Mapping[str, Model]) -> str | None:
+    """A model key whose chain of `base` comes back to itself, or None."""
+    exact = model_identities(models)
+    for key in models:
+        seen: set[str] = set()
+        current: str | None = key
+        while current is not None:
+            if exact[current] in seen:
+                return key
+            seen.add(exact[current])
+            base = models[current].base
+            found = find_model(models, base) if base is not None else []
+            current = found[0] if found else None
+    return None
+
+
+def names_only(models: Iterable[Model]) -> bool:
+    """Whether some of several models are told apart by their names alone."""
+    listed = list(models)
+    return len(listed) > 1 and any(model.digest is None for model in listed)
