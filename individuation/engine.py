@@ -66,9 +66,7 @@ def open_trace(*traces: Openable) -> Trace:
     ...     {"role": "user", "tokens": 3, "model": "m"}, {"role": "assistant", "tokens": 5}]}}})
     <Trace 'trace': 1 conversations, 2 stages>
     """
-    recordings = [
-        facts_from_data(trace) if isinstance(trace, Mapping) else read(Path(trace)) for trace in traces
-    ]
+    recordings = [facts_from_data(trace) if isinstance(trace, Mapping) else read(Path(trace)) for trace in traces]
     return Trace(recordings)
 
 
@@ -96,7 +94,9 @@ def individuate(
     return Result.of(chosen, stages, values, verdict, caveats(chosen, stages, values, verdict))
 
 
-def overview(trace: Trace | Openable, *, labelling: str | None = None, readings: Mapping[str, object] | None = None) -> list[Result]:
+def overview(
+    trace: Trace | Openable, *, labelling: str | None = None, readings: Mapping[str, object] | None = None
+) -> list[Result]:
     """One result for each built-in view. Each reading goes to the views that have it.
 
     Raises `UnknownNameError` for a reading that no view has.

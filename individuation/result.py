@@ -90,7 +90,9 @@ class MindTable:
         self.first[mine[::-1]] = stage[::-1]
         self.last[mine] = stage
 
-    def _sums(self, mind: NDArray[np.int64], stage: NDArray[np.int64], minds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _sums(
+        self, mind: NDArray[np.int64], stage: NDArray[np.int64], minds: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         tokens = self.stages.tokens[stage]
         # Doubles are exact up to 2**53, more tokens than any record holds.
         total = np.bincount(mind, tokens, minds).astype(np.int64)
@@ -158,7 +160,9 @@ class MindTable:
         verdict, stages = self.verdict, self.stages
         first = int(self.first[mind])
         if first < 0:
-            model, region = verdict.empty[mind - len(self) + len(verdict.empty)] if isinstance(verdict, Partition) else ("", "")
+            model, region = (
+                verdict.empty[mind - len(self) + len(verdict.empty)] if isinstance(verdict, Partition) else ("", "")
+            )
             return {"model": model, "region": region}.get(name, "")
         match name:
             case "stage":
@@ -239,7 +243,9 @@ class MindTable:
         for stage, mind in zip(members[believing].tolist(), owner[believing].tolist(), strict=True):
             minds_of.setdefault(stage, []).append(mind)
         sides: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
-        beliefs = zip(stages.belief_stage.tolist(), stages.belief_proposition.tolist(), stages.belief_holds.tolist(), strict=True)
+        beliefs = zip(
+            stages.belief_stage.tolist(), stages.belief_proposition.tolist(), stages.belief_holds.tolist(), strict=True
+        )
         for stage, proposition, holds in beliefs:
             for mind in minds_of.get(stage, ()):
                 side = sides.setdefault((mind, proposition), ([], []))[0 if holds else 1]

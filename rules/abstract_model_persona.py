@@ -24,7 +24,7 @@ def rule(stages: StageTable, readings: Readings) -> Partition:
     entered = set(np.unique(key).tolist())
     empty = [
         (stages.models[model], stages.regions.names[code])
-        for model, code in dict.fromkeys(stages.regions.defined)
+        for model, code in stages.regions.defined
         if model * width + code not in entered
     ]
     return Partition.by_key(key, Naming(region=region), empty)

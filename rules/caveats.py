@@ -27,7 +27,11 @@ def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdic
     if "servers" in rests_on:
         unknown = int((stages.server < 0).sum())
         if unknown:
-            of = "none of the stages has" if unknown == len(stages) else f"{_count(unknown, 'stage')} of {len(stages):,} have"
+            of = (
+                "none of the stages has"
+                if unknown == len(stages)
+                else f"{_count(unknown, 'stage')} of {len(stages):,} have"
+            )
             no = "a" if unknown == len(stages) else "no"
             yield f"{of} {no} recorded server; a stage whose server is unknown belongs to no mind"
     if "branches" in rests_on and stages.branches:
@@ -81,8 +85,9 @@ def _of_links(stages: StageTable, readings: Readings) -> Iterator[str]:
     unknown = int((stages.own_kind == UNKNOWN).sum())
     if unknown:
         carried = readings["reconstruction"] == "same" or readings["unknown_cache"] == "carry"
-        yield f"how {_count(unknown, 'stage')} came by the KV cache is unknown; on these readings the mind is taken to " + (
-            "go on" if carried else "end there"
+        yield (
+            f"how {_count(unknown, 'stage')} came by the KV cache is unknown; on these readings the mind is taken to "
+            + ("go on" if carried else "end there")
         )
     unmeasured = int(((stages.own_kind == REBUILD) & np.isnan(stages.drift)).sum())
     if readings["max_drift"] != np.inf and unmeasured:

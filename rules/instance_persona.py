@@ -28,7 +28,7 @@ from rules.readings import (
     Readings,
 )
 from rules.regions import effective_regions
-from rules.view import Cover, Naming, Partition, Rows, View
+from rules.view import Codes, Cover, Naming, Partition, Rows, View
 from traces.forest import children_count, nearest, roots
 from traces.stages import StageTable
 
@@ -46,13 +46,37 @@ def rule(stages: StageTable, readings: Readings) -> Partition | Cover:
     before = np.where(stages.assistant, nearest(carried, stages.assistant), -1) if intermittent else carried
     goes_on = (before >= 0) & (region >= 0) & (region[before] == region)
     up = np.where(goes_on, before, -1)
+    if intermittent and readings["branching"] == "one":
+        up = _joined_across_words(stages, carried, region, up)
     if readings["branching"] == "overlap":
         return _runs_of_chains(stages, intermittent, carried, before, up, naming, region >= 0)
     return Partition.by_links(up, region >= 0, naming)
 
 
+def _joined_across_words(stages: StageTable, carried: Rows, region: Codes, up: Rows) -> Rows:
+    """Links between answers of one region to the same words: in one branching mind their run goes on across these words."""
+    assistant = stages.assistant
+    inner = ~assistant & (carried >= 0)
+    inner[inner] = ~assistant[carried[inner]]
+    words = roots(np.where(inner, carried, -1))
+    answers = np.flatnonzero(assistant & (region >= 0) & (up < 0) & (carried >= 0))
+    answers = answers[~assistant[carried[answers]]]
+    key = words[carried[answers]] * (len(stages.regions.names) + 1) + region[answers]
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    joined = up.copy()
+    later = np.arange(len(answers)) != first[group]
+    joined[answers[later]] = answers[first[group]][later]
+    return joined
+
+
 def _runs_of_chains(
-    stages: StageTable, intermittent: bool, carried: Rows, before: Rows, up: Rows, naming: Naming, assigned: NDArray[np.bool_]
+    stages: StageTable,
+    intermittent: bool,
+    carried: Rows,
+    before: Rows,
+    up: Rows,
+    naming: Naming,
+    assigned: NDArray[np.bool_],
 ) -> Cover:
     """The runs within each chain from root to leaf; a run that two chains share as a whole is one mind."""
     ends = np.zeros(len(stages), np.bool_)

@@ -38,7 +38,9 @@ class Reading:
         'closest'
         """
         if not isinstance(value, str) or value not in self.values:
-            raise UnknownNameError(f"reading {self.name}", "value", value if isinstance(value, str) else str(value), self.values)
+            raise UnknownNameError(
+                f"reading {self.name}", "value", value if isinstance(value, str) else str(value), self.values
+            )
         return value
 
 
@@ -131,7 +133,9 @@ def complete(readings: tuple[Reading, ...], chosen: Mapping[str, object], view: 
     for name in chosen:
         if name not in known:
             raise UnknownNameError(f"view {view}", "reading", name, known)
-    values = {name: reading.parsed(chosen[name]) if name in chosen else reading.default for name, reading in known.items()}
+    values = {
+        name: reading.parsed(chosen[name]) if name in chosen else reading.default for name, reading in known.items()
+    }
     if values.get("recurrence") == "same" and values.get("branching") == "overlap":
         raise TraceError(
             f"view {view}",

@@ -41,7 +41,9 @@ class Partition:
     empty: Sequence[tuple[str, str]] = ()
 
     @classmethod
-    def by_links(cls, parent: Rows, assigned: NDArray[np.bool_] | None = None, naming: Naming | None = None) -> Partition:
+    def by_links(
+        cls, parent: Rows, assigned: NDArray[np.bool_] | None = None, naming: Naming | None = None
+    ) -> Partition:
         """One mind for each tree of links; stages come after their parents.
 
         >>> Partition.by_links(np.array([-1, 0, -1, 1])).mind.tolist()

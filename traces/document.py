@@ -50,7 +50,11 @@ def validated(source: Source, kind: type[Document]) -> Document:
         raise TraceError(source.name, f"it holds {quoted(data)}", "a mapping that begins with `individuation: 1`")
     version = data.get("individuation")
     if version != FORMAT_VERSION or isinstance(version, bool):
-        found = "it has no `individuation:` line" if "individuation" not in data else f"its format version is {quoted(version)}"
+        found = (
+            "it has no `individuation:` line"
+            if "individuation" not in data
+            else f"its format version is {quoted(version)}"
+        )
         newer = isinstance(version, int) and version > FORMAT_VERSION
         raise TraceError(
             _at_line(source, ("individuation",)),
@@ -77,7 +81,9 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
             return TraceError(where, str(context["found"]), str(context["expected"]))
         case "extra_forbidden":
             known = _fields_at(kind, loc[:-1])
-            return TraceError(where, f"there is no field {quoted(leaf)}{suggestion(leaf, known)}", one_of(known, "field"))
+            return TraceError(
+                where, f"there is no field {quoted(leaf)}{suggestion(leaf, known)}", one_of(known, "field")
+            )
         case "missing":
             return TraceError(where, f"{shown} is missing", _EXPECTED.get(leaf, f"a value for {shown}"))
         case kind_of_error:
@@ -86,7 +92,9 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
                 expected = _EXPECTED.get(leaf, expected)
                 known = expected.removeprefix("one of ").split(", ")
                 return TraceError(
-                    where, f"{shown} is {quoted(value)}{suggestion(value, known) if isinstance(value, str) else ''}", expected
+                    where,
+                    f"{shown} is {quoted(value)}{suggestion(value, known) if isinstance(value, str) else ''}",
+                    expected,
                 )
             inside_at = len(loc) > 1 and loc[-2] == "at"
             expected = "a finite number" if inside_at else _EXPECTED.get(leaf, expected)

@@ -42,7 +42,9 @@ def facts_from_data(data: Mapping[str, Any], name: str = "trace") -> Facts:
     try:
         plain = json.loads(json.dumps(data))
     except (TypeError, ValueError) as error:
-        raise TraceError(name, f"it holds a value that no trace file can: {error}", "mappings, lists, text, numbers") from None
+        raise TraceError(
+            name, f"it holds a value that no trace file can: {error}", "mappings, lists, text, numbers"
+        ) from None
     return facts_from(Source(name, plain))
 
 
@@ -81,7 +83,9 @@ def write(facts: Facts, path: Path) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise TraceError(str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to") from None
+        raise TraceError(
+            str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to"
+        ) from None
 
 
 def _yaml_text(data: Mapping[str, Any]) -> str:
@@ -94,12 +98,16 @@ def _yaml_text(data: Mapping[str, Any]) -> str:
         return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str" and not _looks_typed(value)
+        plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str" and not _looks_typed(
+            value
+        )
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
     Dumper.ignore_aliases = ignore_aliases  # type: ignore[method-assign,assignment]
     Dumper.add_representer(str, text)
-    Dumper.add_representer(_OneLine, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True))
+    Dumper.add_representer(
+        _OneLine, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True)
+    )
     shown = dict(data)
     shown["conversations"] = {
         name: {**conversation, "turns": [_OneLine(turn) for turn in conversation["turns"]]}
@@ -115,5 +123,9 @@ class _OneLine(dict[str, Any]):
 
 def _looks_typed(text: str) -> bool:
     """Whether the strict reader would take plain text for something else than text."""
-    parsed = parse("", f"- {text}\n".encode()) if text and "\n" not in text and ": " not in text and "#" not in text else None
+    parsed = (
+        parse("", f"- {text}\n".encode())
+        if text and "\n" not in text and ": " not in text and "#" not in text
+        else None
+    )
     return parsed is not None and parsed.data != [text]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from traces.errors import TraceError, UnknownNameError, one_of
 from traces.facts import Facts
-from traces.vocabulary import ROLES, Probe, Space, find_model
+from traces.vocabulary import ROLES, Probe, Space, find_model, models_named
 
 STATED = "stated"
 _ASSISTANT = ROLES.index("assistant")
@@ -76,7 +76,7 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
         defined |= {(int(model), int(region)): None for model, region in pairs.T}
     model_numbers = {key: i for i, key in enumerate(facts.models)}
     for name, space in spaces.items():
-        models = [model_numbers[key] for key in find_model(facts.models, space.model)]
+        models = [model_numbers[key] for key in models_named(facts.models, space.model)]
         defined |= {(model, number[region]): None for model in models for region in space.regions}
         candidates = ~labelled & np.isin(facts.turns.model, models)
         found, overlapping = _by_ranges(facts, name, space, candidates, number)
@@ -92,7 +92,9 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
         untested=[name for name in used if spaces[name].discrete is None],
         continuous=[name for name in used if spaces[name].discrete is False],
         ambiguous=ambiguous,
-        others=[name for name in names if name not in spaces and name != labelling and not (use_stated and name == STATED)],
+        others=[
+            name for name in names if name not in spaces and name != labelling and not (use_stated and name == STATED)
+        ],
     )
 
 
@@ -185,7 +187,12 @@ def check_space_fits(facts: Facts, name: str, space: Space) -> None:
             raise TraceError(
                 f"space {name}",
                 f"its axis {axis} was not recorded{at_layer} in {facts.name}",
-                one_of([f"{probe.axis} (layer {probe.layer})" for probe in facts.probes.values()] if at_layer else recorded, "axis"),
+                one_of(
+                    [f"{probe.axis} (layer {probe.layer})" for probe in facts.probes.values()]
+                    if at_layer
+                    else recorded,
+                    "axis",
+                ),
             )
 
 

@@ -33,7 +33,9 @@ def document_data(facts: Facts) -> dict[str, Any]:
     if facts.labellings:
         data["labellings"] = {name: {"spaces": _dumped(spaces)} for name, spaces in facts.labellings.items()}
     # A probe that says no more than its own name is implied by the coordinate that bears it.
-    probes = {name: probe for name, probe in facts.probes.items() if probe != Probe(axis=name) or _undeclarable(facts, name)}
+    probes = {
+        name: probe for name, probe in facts.probes.items() if probe != Probe(axis=name) or _undeclarable(facts, name)
+    }
     if probes:
         data["probes"] = _dumped(probes)
     if facts.interventions:
@@ -97,7 +99,9 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
         at.setdefault(row, {})[probes[probe]] = value
     believes: dict[int, list[str]] = {}
     beliefs = facts.beliefs
-    for row, proposition, holds in zip(beliefs.turn.tolist(), beliefs.proposition.tolist(), beliefs.holds.tolist(), strict=True):
+    for row, proposition, holds in zip(
+        beliefs.turn.tolist(), beliefs.proposition.tolist(), beliefs.holds.tolist(), strict=True
+    ):
         text = beliefs.propositions[proposition]
         believes.setdefault(row, []).append(text if holds else f"not {text}")
     data: dict[str, Any] = {}

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from traces.document import place_of, validated
 from traces.errors import TraceError, UnknownNameError, quoted, suggestion
-from traces.facts import Beliefs, Caches, Conversations, Coordinates, Facts, TurnDetail, Turns, is_detailed, split_belief
+from traces.facts import (
+    Beliefs,
+    Caches,
+    Conversations,
+    Coordinates,
+    Facts,
+    TurnDetail,
+    Turns,
+    is_detailed,
+    split_belief,
+)
 from traces.paths import path_order, turn_on_path
 from traces.text import Place, Source
 from traces.vocabulary import (
@@ -26,7 +36,10 @@ from traces.vocabulary import (
     Turn,
     find_model,
     has_base_cycle,
+    model_identities,
+    models_named,
 )
+
 
 def facts_from(source: Source) -> Facts:
     """The facts of a parsed trace file. Raises `TraceError`."""
@@ -40,6 +53,8 @@ class _Reading:
         self.names = list(document.conversations)
         self.number = {name: i for i, name in enumerate(self.names)}
         self.model_number = {name: i for i, name in enumerate(document.models)}
+        identity = model_identities(document.models)
+        self.identity = [identity[key] for key in document.models]
         self.cache_number = {name: i for i, name in enumerate(document.caches)}
         self.server_number = {name: i for i, name in enumerate(document.servers or ())}
 
@@ -79,7 +94,9 @@ class _Reading:
         cycle = has_base_cycle(document.models)
         if cycle is not None:
             raise TraceError(
-                place_of(self.source, ("models", cycle, "base")), "its base leads back to itself", "a base that is another model"
+                place_of(self.source, ("models", cycle, "base")),
+                "its base leads back to itself",
+                "a base that is another model",
             )
         self.check_spaces(document.spaces, ("spaces",))
         for name, labelling in document.labellings.items():
@@ -103,10 +120,14 @@ class _Reading:
         for name, space in spaces.items():
             if name == "stated":
                 raise TraceError(
-                    place_of(self.source, (*at, name)), 'a space is named "stated"', "another name: stated regions go by it"
+                    place_of(self.source, (*at, name)),
+                    'a space is named "stated"',
+                    "another name: stated regions go by it",
                 )
             if not find_model(self.document.models, space.model):
-                raise UnknownNameError(place_of(self.source, (*at, name, "model")), "model", space.model, self.document.models)
+                raise UnknownNameError(
+                    place_of(self.source, (*at, name, "model")), "model", space.model, self.document.models
+                )
 
     def server(self, where: str, name: str) -> int:
         """A server's number. Without a `servers:` list, a server exists by being named."""
@@ -124,7 +145,9 @@ class _Reading:
             if conversation.parent is None:
                 continue
             if conversation.parent not in self.number:
-                raise UnknownNameError(self.where(name, None, "parent"), "conversation", conversation.parent, self.names)
+                raise UnknownNameError(
+                    self.where(name, None, "parent"), "conversation", conversation.parent, self.names
+                )
             parent[i], at[i] = self.number[conversation.parent], conversation.at or 0
         table = Conversations(self.names, parent, at, (np.cumsum(size) - size).astype(np.int64), size)
         check_branches(table, lambda i, field: self.where(self.names[i], None, field))
@@ -152,7 +175,9 @@ class _Reading:
                         server = self.server(self.where(self.names[c], k, "server"), turn.server)
                 if model < 0:
                     raise TraceError(
-                        self.where(self.names[c], k), "no model is given, and none before it", "a model on the first turn"
+                        self.where(self.names[c], k),
+                        "no model is given, and none before it",
+                        "a model on the first turn",
                     )
                 row = int(table.first[c]) + k
                 self.model[row], self.server_of[row] = model, server
@@ -210,7 +235,7 @@ class _Reading:
         for labelling in self.document.labellings.values():
             spaces += labelling.spaces.values()
         for space in spaces:
-            for key in find_model(self.document.models, space.model):
+            for key in models_named(self.document.models, space.model):
                 axes_of_model.setdefault(self.model_number[key], set()).update(space.axes)
         numbers = {name: i for i, name in enumerate(facts.probes)}
         turn_of: list[int] = []
@@ -247,14 +272,20 @@ class _Reading:
         c = self.number[conversation]
         if not ordinal.isdecimal() or int(ordinal) >= facts.conversations.size[c]:
             raise TraceError(
-                where, f"shared_from is {quoted(name)}", f"{conversation}/ORDINAL with an ordinal below {facts.conversations.size[c]}"
+                where,
+                f"shared_from is {quoted(name)}",
+                f"{conversation}/ORDINAL with an ordinal below {facts.conversations.size[c]}",
             )
         if c == facts.turns.conversation[row]:
-            raise TraceError(where, f"shared_from is {quoted(name)}, of the same conversation", "a stage of another conversation")
-        origin = int(facts.conversations.first[c]) + int(ordinal)
-        if self.model[origin] != self.model[row]:
             raise TraceError(
-                where, f"shared_from is {quoted(name)}, which ran on another model", "a stage on the same model: a cache means nothing to other weights"
+                where, f"shared_from is {quoted(name)}, of the same conversation", "a stage of another conversation"
+            )
+        origin = int(facts.conversations.first[c]) + int(ordinal)
+        if self.identity[self.model[origin]] != self.identity[self.model[row]]:
+            raise TraceError(
+                where,
+                f"shared_from is {quoted(name)}, which ran on another model",
+                "a stage on the same model: a cache means nothing to other weights",
             )
         return origin
 

@@ -124,7 +124,13 @@ belief = Table(
 
 # --- interpretation
 
-labelling = Table("labelling", metadata, _id(), Column("name", Text, nullable=False, unique=True), Column("own", Integer, nullable=False))
+labelling = Table(
+    "labelling",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("own", Integer, nullable=False),
+)
 space = Table(
     "space", metadata, _id(),
     Column("labelling_id", ForeignKey("labelling.id"), nullable=False), Column("name", Text, nullable=False),
@@ -133,7 +139,11 @@ space = Table(
     UniqueConstraint("labelling_id", "name"),
 )  # fmt: skip
 space_axis = Table(
-    "space_axis", metadata, _id(), Column("space_id", ForeignKey("space.id"), nullable=False), Column("name", Text, nullable=False)
+    "space_axis",
+    metadata,
+    _id(),
+    Column("space_id", ForeignKey("space.id"), nullable=False),
+    Column("name", Text, nullable=False),
 )
 region = Table(
     "region", metadata, _id(), Column("space_id", ForeignKey("space.id"), nullable=False), Column("name", Text, nullable=False),
@@ -155,7 +165,9 @@ stated_region = Table(
 
 role = Table("role", metadata, Column("code", Integer, primary_key=True), Column("name", Text, nullable=False))
 cache = Table("cache", metadata, Column("code", Integer, primary_key=True), Column("name", Text, nullable=False))
-derivation = Table("derivation", metadata, Column("code", Integer, primary_key=True), Column("name", Text, nullable=False))
+derivation = Table(
+    "derivation", metadata, Column("code", Integer, primary_key=True), Column("name", Text, nullable=False)
+)
 
 LOOKUPS = ((role, ROLES), (cache, CACHES), (derivation, DERIVATIONS))
 

@@ -101,7 +101,9 @@ class StageTable:
         model_keys = list(facts.models)
         standing = np.array([model_keys.index(identity[key]) for key in model_keys], np.int32)
         model = standing[turns.model]
-        regions = replace(regions, defined=[(int(standing[number]), region) for number, region in regions.defined])
+        regions = replace(
+            regions, defined=list(dict.fromkeys((int(standing[m]), region) for m, region in regions.defined))
+        )
 
         previous = np.arange(-1, len(turns) - 1, dtype=np.int64)
         holders = np.flatnonzero(table.size > 0)
@@ -158,7 +160,9 @@ class StageTable:
             rows = np.flatnonzero(self.conversation == self.conversations.index(conversation))
             if int(ordinal) < len(rows):
                 return int(rows[int(ordinal)])
-        raise TraceError(self.trace, f'there is no stage "{name}"', "CONVERSATION/ORDINAL, with ordinals counted from 0")
+        raise TraceError(
+            self.trace, f'there is no stage "{name}"', "CONVERSATION/ORDINAL, with ordinals counted from 0"
+        )
 
     @cached_property
     def assistant(self) -> Flags:
@@ -282,7 +286,19 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
     new_conversation[order] = np.arange(len(order))
     columns = {
         name: getattr(stages, name)[rows]
-        for name in ("ordinal", "role", "tokens", "model", "server", "region", "edited", "drift", "own_kind", "cache", "cache_known")
+        for name in (
+            "ordinal",
+            "role",
+            "tokens",
+            "model",
+            "server",
+            "region",
+            "edited",
+            "drift",
+            "own_kind",
+            "cache",
+            "cache_known",
+        )
     }
     links = {name: new_row[getattr(stages, name)[rows]] for name in ("previous", "own", "shared")}
     return StageTable(

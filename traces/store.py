@@ -1,14 +1,14 @@
 """trace.db: a trace in one SQLite file. Facts are added whole or not at all, and read back as columns.
 
-    >>> from pathlib import Path
-    >>> from tempfile import TemporaryDirectory
-    >>> from traces.file import facts_from_data
-    >>> facts = facts_from_data({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
-    ...     {"role": "user", "tokens": 3, "model": "m"}]}}})
-    >>> with TemporaryDirectory() as folder:
-    ...     save(Path(folder, "trace.db"), [facts])
-    ...     load(Path(folder, "trace.db")).turns.tokens.tolist()
-    [3]
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> from traces.file import facts_from_data
+>>> facts = facts_from_data({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
+...     {"role": "user", "tokens": 3, "model": "m"}]}}})
+>>> with TemporaryDirectory() as folder:
+...     save(Path(folder, "trace.db"), [facts])
+...     load(Path(folder, "trace.db")).turns.tokens.tolist()
+[3]
 """
 
 from __future__ import annotations
@@ -187,7 +187,11 @@ def _check_header(path: Path) -> None:
     except OSError as error:
         raise TraceError(where, f"it cannot be read: {error.strerror}", "a file that you may read") from None
     if not header.startswith(MAGIC) or len(header) < _HEADER:
-        found = "it is an SQLite file cut off in its first 100 bytes" if header.startswith(MAGIC) else "it is not an SQLite file"
+        found = (
+            "it is an SQLite file cut off in its first 100 bytes"
+            if header.startswith(MAGIC)
+            else "it is not an SQLite file"
+        )
         raise TraceError(where, found, expected)
     page_size = struct.unpack(">H", header[16:18])[0]
     page_size = 65536 if page_size == 1 else page_size
@@ -198,10 +202,14 @@ def _check_header(path: Path) -> None:
         raise TraceError(where, "it is an SQLite file, but not a trace", expected)
     if version > SCHEMA_VERSION:
         raise TraceError(
-            where, f"it was written by a newer version of this program (schema {version})", f"schema {SCHEMA_VERSION} or older"
+            where,
+            f"it was written by a newer version of this program (schema {version})",
+            f"schema {SCHEMA_VERSION} or older",
         )
     if size_is_valid and size < page_size * pages:
-        raise TraceError(where, f"it is truncated: {size:,} of {page_size * pages:,} bytes", "the whole file: copy it again")
+        raise TraceError(
+            where, f"it is truncated: {size:,} of {page_size * pages:,} bytes", "the whole file: copy it again"
+        )
 
 
 @contextmanager
@@ -261,7 +269,9 @@ def _new_file(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         _to_disk(folder)
     except OSError as error:
-        raise TraceError(str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to") from None
+        raise TraceError(
+            str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to"
+        ) from None
     finally:
         for leftover in (temporary, Path(f"{temporary}-wal"), Path(f"{temporary}-shm"), Path(f"{temporary}-journal")):
             leftover.unlink(missing_ok=True)

@@ -68,7 +68,9 @@ def read_spaces(connection: Connection) -> tuple[dict[str, Space], dict[str, dic
         regions[space][region][axes[space][row.axis_id]] = (row.low, row.high)
     own: dict[str, Space] = {}
     added: dict[str, dict[str, Space]] = {}
-    joined = select(schema.space, schema.labelling.c.name.label("labelling"), schema.labelling.c.own).join(schema.labelling)
+    joined = select(schema.space, schema.labelling.c.name.label("labelling"), schema.labelling.c.own).join(
+        schema.labelling
+    )
     for row in connection.execute(joined.order_by(schema.space.c.id)):
         space = Space(
             model=row.model, axes=tuple(axes.get(row.id, {}).values()), layer=row.layer, pooling=row.pooling, unit=row.unit,
@@ -91,7 +93,9 @@ def read_details(connection: Connection) -> dict[int, TurnDetail]:
         acts.setdefault(turn, []).append(key)
     grids = {
         turn: (tuple(json.loads(probes)), np.frombuffer(data, "<f4").reshape(-1, tokens))
-        for turn, probes, tokens, data in connection.exec_driver_sql("SELECT turn_id, probes_json, tokens, float32 FROM token_coordinates")
+        for turn, probes, tokens, data in connection.exec_driver_sql(
+            "SELECT turn_id, probes_json, tokens, float32 FROM token_coordinates"
+        )
     }
     plain = {
         turn: fields
@@ -145,7 +149,9 @@ def _row_of_id(ids_and_places: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
-    names, parents, ats = _columns(connection, "SELECT key, coalesce(parent_id, 0) - 1, coalesce(at, 0) FROM conversation ORDER BY id", 3)
+    names, parents, ats = _columns(
+        connection, "SELECT key, coalesce(parent_id, 0) - 1, coalesce(at, 0) FROM conversation ORDER BY id", 3
+    )
     # SQLite gives all bit operators one precedence, hence the parentheses.
     query = (
         "SELECT id, (conversation_id << 31) | ordinal, coalesce(tokens, -1), role"

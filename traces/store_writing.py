@@ -67,7 +67,9 @@ def add_spaces(connection: Connection, name: str, spaces: Mapping[str, Space], o
             region_id = _next_id(connection, schema.region)
             connection.execute(insert(schema.region).values(id=region_id, space_id=number, name=region))
             for axis, (low, high) in ranges.items():
-                connection.execute(insert(schema.region_range).values(region_id=region_id, axis_id=axes[axis], low=low, high=high))
+                connection.execute(
+                    insert(schema.region_range).values(region_id=region_id, axis_id=axes[axis], low=low, high=high)
+                )
 
 
 def _next_id(connection: Connection, table: Table) -> int:
@@ -277,9 +279,14 @@ def _details(
         acts += [(turn, place, intervention_ids[name]) for place, name in enumerate(detail.interventions)]
         if detail.token_coordinates is not None:
             grid = np.ascontiguousarray(detail.token_coordinates, "<f4")
-            grids.append((turn, json.dumps(list(detail.token_probes), ensure_ascii=False), grid.shape[1], grid.tobytes()))
+            grids.append(
+                (turn, json.dumps(list(detail.token_probes), ensure_ascii=False), grid.shape[1], grid.tobytes())
+            )
     for statement, rows in (
-        ("INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) VALUES (?, ?, ?, ?, ?, ?)", plain),
+        (
+            "INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) VALUES (?, ?, ?, ?, ?, ?)",
+            plain,
+        ),
         ("INSERT INTO turn_intervention (turn_id, ordinal, intervention_id) VALUES (?, ?, ?)", acts),
         ("INSERT INTO token_coordinates (turn_id, probes_json, tokens, float32) VALUES (?, ?, ?, ?)", grids),
     ):

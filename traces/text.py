@@ -169,10 +169,14 @@ def _refuse_bombs(name: str, root: Any, yaml: Any) -> None:
         if key in sizes:
             return sizes[key]
         if key in open_nodes:
-            raise TraceError(f"{name}, line {node.start_mark.line + 1}", "an alias refers to itself", "data without cycles")
+            raise TraceError(
+                f"{name}, line {node.start_mark.line + 1}", "an alias refers to itself", "data without cycles"
+            )
         if depth > DEEPEST_NESTING:
             raise TraceError(
-                f"{name}, line {node.start_mark.line + 1}", "it is nested too deeply", f"at most {DEEPEST_NESTING} levels"
+                f"{name}, line {node.start_mark.line + 1}",
+                "it is nested too deeply",
+                f"at most {DEEPEST_NESTING} levels",
             )
         total = 1
         if not isinstance(node, yaml.ScalarNode):
@@ -231,7 +235,9 @@ def _scalar(source: Source, node: Any, line: int) -> Any:
         return _SPECIAL[text]
     if _INT.match(text):
         if len(text) > 30:
-            raise TraceError(f"{source.name}, line {line}", f"the number {quoted(text)}", "a number of at most 30 digits")
+            raise TraceError(
+                f"{source.name}, line {line}", f"the number {quoted(text)}", "a number of at most 30 digits"
+            )
         return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
     if _FLOAT.match(text):
         value = float(text)

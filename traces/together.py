@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from traces.facts import Facts
+from traces.facts import Facts, TurnDetail
 from traces.labelling import Regions, labelling_names
 from traces.stages import StageTable
-from traces.vocabulary import Model, find_model, model_identities
+from traces.vocabulary import Model, Space, find_model, model_identities
 
 
 def together(recordings: Sequence[Facts], labelling: str | None = None) -> StageTable:
     """The stages of all recordings in one table. A recording without the named labelling has no regions in it."""
     tables = [
-        StageTable.of(facts, labelling) if labelling is None or labelling in labelling_names(facts) else _unlabelled(facts)
+        StageTable.of(facts, labelling)
+        if labelling is None or labelling in labelling_names(facts)
+        else _unlabelled(facts)
         for facts in recordings
     ]
     return tables[0] if len(tables) == 1 else _joined(tables, prefixes(recordings))
@@ -36,6 +38,55 @@ def prefixes(recordings: Sequence[Facts]) -> list[str]:
             name = f"{stem}-{number}"
         taken.append(name)
     return taken
+
+
+def prefixed(facts: Facts, prefix: str) -> Facts:
+    """The same recording with `PREFIX:` before its own names. Probes and propositions keep theirs: they mean the same everywhere."""
+
+    def own(name: str) -> str:
+        return f"{prefix}:{name}"
+
+    def space(item: Space) -> Space:
+        found = find_model(facts.models, item.model)
+        return item.model_copy(update={"model": own(found[0])}) if len(found) == 1 else item
+
+    def model(key: str, item: Model) -> Model:
+        base = find_model(facts.models, item.base) if item.base is not None else []
+        return item.model_copy(update={"name": item.name or key, "base": own(base[0]) if base else item.base})
+
+    details = facts.details
+
+    def prefixed_details() -> dict[int, TurnDetail]:
+        return {
+            row: replace(detail, interventions=tuple(own(name) for name in detail.interventions))
+            for row, detail in details().items()
+        }
+
+    return replace(
+        facts,
+        models={own(key): model(key, item) for key, item in facts.models.items()},
+        servers={own(key): item for key, item in facts.servers.items()},
+        spaces={own(key): space(item) for key, item in facts.spaces.items()},
+        labellings={
+            own(key): {name: space(item) for name, item in group.items()} for key, group in facts.labellings.items()
+        },
+        interventions={own(key): item for key, item in facts.interventions.items()},
+        conversations=replace(facts.conversations, names=[own(name) for name in facts.conversations.names]),
+        caches=replace(facts.caches, names=[own(name) for name in facts.caches.names]),
+        details=prefixed_details,
+        locate=None,
+    )
+
+
+def without_text(facts: Facts) -> Facts:
+    """The same recording without the words: neither text nor token ids."""
+    details = facts.details
+
+    def wordless() -> dict[int, TurnDetail]:
+        bare = {row: replace(detail, text=None, token_ids=None) for row, detail in details().items()}
+        return {row: detail for row, detail in bare.items() if detail != TurnDetail()}
+
+    return replace(facts, details=wordless)
 
 
 def _unlabelled(facts: Facts) -> StageTable:
@@ -76,7 +127,9 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
     unique = list(dict.fromkeys(proposition_names))
     number = {name: i for i, name in enumerate(unique)}
     translated = np.array([number[name] for name in proposition_names], np.int32)
-    merged["belief_proposition"] = translated[merged["belief_proposition"]] if len(translated) else merged["belief_proposition"]
+    merged["belief_proposition"] = (
+        translated[merged["belief_proposition"]] if len(translated) else merged["belief_proposition"]
+    )
     return StageTable(
         trace=" + ".join(table.trace for table in tables),
         conversations=[f"{name}:{c}" for table, name in zip(tables, names, strict=True) for c in table.conversations],
@@ -106,7 +159,9 @@ def _shifted(reference: Any, by: int) -> Any:
 
 
 def _prefixed(tables: list[StageTable], names: list[str], field: str) -> list[str]:
-    return [f"{name}:{item}" for table, name in zip(tables, names, strict=True) for item in getattr(table.regions, field)]
+    return [
+        f"{name}:{item}" for table, name in zip(tables, names, strict=True) for item in getattr(table.regions, field)
+    ]
 
 
 def _joined_models(tables: list[StageTable], names: list[str]) -> tuple[dict[str, Model], list[Any]]:
@@ -122,17 +177,18 @@ def _joined_models(tables: list[StageTable], names: list[str]) -> tuple[dict[str
     for t, key in entries:
         groups.setdefault(identity[f"{t}:{key}"], []).append((t, key))
     uses = Counter(members[0][1] for members in groups.values())
-    short = {
-        group: key if uses[key] == 1 else f"{names[t]}:{key}" for group, ((t, key), *_) in groups.items()
-    }
+    short = {group: key if uses[key] == 1 else f"{names[t]}:{key}" for group, ((t, key), *_) in groups.items()}
     models: dict[str, Model] = {}
     for group, members in groups.items():
         t, key = members[0]
-        base = next((_joined_base(entries, identity, short, *member) for member in members if entries[member].base), None)
+        base = next(
+            (_joined_base(entries, identity, short, *member) for member in members if entries[member].base), None
+        )
         models[short[group]] = entries[t, key].model_copy(update={"base": base, "name": entries[t, key].name or key})
     numbers = {key: i for i, key in enumerate(models)}
     codes = [
-        np.array([numbers[short[identity[f"{t}:{key}"]]] for key in table.models], np.int32) for t, table in enumerate(tables)
+        np.array([numbers[short[identity[f"{t}:{key}"]]] for key in table.models], np.int32)
+        for t, table in enumerate(tables)
     ]
     return models, codes
 

@@ -259,7 +259,10 @@ class Conversation(_Word):
     @model_validator(mode="after")
     def _branches_somewhere(self) -> Conversation:
         if self.parent is not None and self.at is None:
-            raise _expect(f'parent is "{self.parent}" but at is missing', "at: after how many turns of the parent's path it branches")
+            raise _expect(
+                f'parent is "{self.parent}" but at is missing',
+                "at: after how many turns of the parent's path it branches",
+            )
         if self.parent is None and self.at is not None:
             raise _expect("at is given but parent is missing", "parent: the conversation that it branches from")
         return self
@@ -301,7 +304,9 @@ class TraceDocument(_Word):
             servers = data["servers"]
             names = [name for name in servers if isinstance(name, str)]
             if len(names) != len(servers) or len(set(names)) != len(names):
-                raise _expect("servers is a list with an entry twice or one that is not a name", "a list of names, each once")
+                raise _expect(
+                    "servers is a list with an entry twice or one that is not a name", "a list of names, each once"
+                )
             return {**data, "servers": {name: {} for name in names}}
         return data
 
@@ -342,6 +347,17 @@ def find_model(models: Mapping[str, Model], wanted: str) -> list[str]:
         if found:
             return found
     return []
+
+
+def models_named(models: Mapping[str, Model], wanted: str) -> list[str]:
+    """The keys of all models whose weights go by this key, name or digest, whichever key they have here.
+
+    >>> models_named({"a": Model(digest="d"), "b": Model(digest="d")}, "b")
+    ['a', 'b']
+    """
+    identity = model_identities(models)
+    found = {identity[key] for key in find_model(models, wanted)}
+    return [key for key in models if identity[key] in found]
 
 
 def base_identities(models: Mapping[str, Model]) -> dict[str, str]:

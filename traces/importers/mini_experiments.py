@@ -96,7 +96,7 @@ class MiniExperiment:
 
 
 def _capping(source: Source, name: Any) -> dict[str, Any]:
-    """`layers_46:54-p0.25`: layers 46 to 53, threshold at the 25th percentile."""
+    """`layers_46:54-p0.25`: layers 46 to 53, threshold at quantile 0.25 of the published calibration."""
     match = _CAPPING.match(name) if isinstance(name, str) else None
     if match is None:
         raise TraceError(source.name, f"capping_experiment is {quoted(name)}", "a name such as layers_46:54-p0.25")
@@ -105,7 +105,7 @@ def _capping(source: Source, name: Any) -> dict[str, Any]:
         "vector": "assistant axis (Lu et al. 2026)",
         "layers": list(range(int(match[1]), int(match[2]))),
         "positions": "assistant",
-        "method": f"projection kept at or above percentile {match[3]} of the published calibration",
+        "method": f"projection kept at or above quantile {match[3]} of the published calibration",
         "source": name,
     }
 

@@ -1,0 +1,30 @@
+#!/bin/sh
+# What `make demo` runs: a real recording into a trace.db, counted under every view.
+set -eu
+individuate=${INDIVIDUATE:-individuate}
+mkdir -p demo
+rm -f demo/aura.db demo/aura.db-wal demo/aura.db-shm
+
+cat <<'TEXT'
+
+A user talks with Qwen 3 32B about consciousness. Over 46 turns the model's activations leave the region of the helpful
+assistant, and it comes to speak as "Aura". Then the same conversation again, with the model held in the assistant's
+region ("capped"). Who, if anyone, was there to talk to? It depends on what you take a mind to be: a line for each view.
+(Recordings: Beckmann & Butlin 2026, supplement. Figures only.)
+
+TEXT
+"$individuate" import examples/qwen3-32b-aura.yaml examples/qwen3-32b-aura-capped.yaml -o demo/aura.db
+echo
+"$individuate" demo/aura.db
+cat <<'TEXT'
+
+One of these views at work: a mind as an unbroken stay in one persona region within one run of the model.
+
+TEXT
+"$individuate" demo/aura.db --view instance-persona
+cat <<'TEXT'
+
+The counts are stored facts plus a way of reading them. Change the reading, and see what moves:
+  individuate demo/aura.db --view instance-persona --reading user_turns=intermittent
+  individuate info demo/aura.db
+TEXT

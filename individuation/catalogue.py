@@ -1,0 +1,52 @@
+"""Views and readings described as data, for `individuate views` and docs/views.md."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rules.readings import ALL, Reading
+from rules.view import View
+
+
+def described(views: Sequence[View]) -> dict[str, list[dict[str, Any]]]:
+    """Views with their definition and source, and the readings that any of them has.
+
+    >>> from rules.registry import find_view
+    >>> described([find_view("thread")])["views"][0]["readings"]
+    ['branching']
+    """
+    used = [reading for reading in ALL if any(reading in view.readings for view in views)]
+    return {
+        "views": [
+            {
+                "view": view.name,
+                "definition": view.definition,
+                "source": view.source,
+                "explanation": explanation(view),
+                "readings": [reading.name for reading in view.readings],
+            }
+            for view in views
+        ],
+        "readings": [
+            {
+                "reading": reading.name,
+                "values": values(reading),
+                "question": reading.question,
+                "source": reading.source,
+                "views": [view.name for view in views if reading in view.readings],
+            }
+            for reading in used
+        ],
+    }
+
+
+def explanation(view: View) -> str:
+    """The definition at the top of the view's own file."""
+    return (sys.modules[view.rule.__module__].__doc__ or "").strip()
+
+
+def values(reading: Reading) -> str:
+    """The values of a reading, default first."""
+    return ", ".join(reading.values) if reading.values else "inf, or a number >= 0"

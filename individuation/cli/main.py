@@ -1,0 +1,90 @@
+"""The command itself: finds sub-commands, loads each only when it is called, and turns errors into one paragraph and status 2."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import IO, Any
+
+import click
+from click_default_group import DefaultGroup
+
+from individuation import __version__
+from traces.errors import TraceError
+
+GROUP = "individuation.commands"
+
+
+class InputError(click.ClickException):
+    """Bad input, said as it is."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print where, what was found, and what was expected."""
+        click.echo(self.message, file=file or sys.stderr, err=True)
+
+
+class Commands(DefaultGroup):  # type: ignore[misc]
+    """Sub-commands from entry points; anything else is a trace to count."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all installed sub-commands."""
+        return sorted(_entries())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A sub-command, loaded; for any other word the default one, with the word as its first argument."""
+        entries = _entries()
+        if cmd_name not in entries:
+            # The attribute by which click-default-group hands the word on.
+            ctx.arg0 = cmd_name  # type: ignore[attr-defined]
+            cmd_name = self.default_cmd_name
+        command: click.Command = entries[cmd_name].load()
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, with every error of the domain caught in this one place."""
+        try:
+            return super().invoke(ctx)
+        except TraceError as error:
+            if ctx.params.get("debug"):
+                raise
+            note = "\nNothing was written." if ctx.meta.get("individuation.writes") else ""
+            raise InputError(f"{error}{note}") from error
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+@click.group(
+    cls=Commands, default="count", no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="individuate")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def cli(debug: bool) -> None:
+    """Count the minds in recorded conversations with language models.
+
+    \b
+    individuate TRACE...                        all views, a line each
+    individuate TRACE... --view model-persona   one view, its minds as a table
+
+    TRACE is a trace.db, a trace file (YAML or JSON), or a published recording. Counting is the command `count`, which
+    need not be typed: `individuate count --help` shows its options.
+
+    \b
+    Examples:
+      individuate examples/qwen3-32b-aura.yaml
+      individuate aura.db --view virtual-instance --reading reconstruction=new
+      individuate monday.db tuesday.db --view model-persona --format json
+      individuate import recording.json -o aura.db
+    """  # noqa: D301
+
+
+def run() -> None:
+    """The console script."""
+    cli(prog_name="individuate")
+
+
+if __name__ == "__main__":
+    run()
