@@ -5,9 +5,9 @@ Switches of model and back, migrations between servers, branches of branches, un
 
 from __future__ import annotations
 
+import here  # noqa: F401
 import numpy as np
 
-import here  # noqa: F401
 from traces.facts import Conversations, Coordinates, Facts, Turns
 from traces.paths import before_first
 from traces.stages import StageTable

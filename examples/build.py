@@ -2,8 +2,9 @@
 
     python examples/build.py FOLDER     FOLDER holds delusion_unsteered.json and delusion_cap_asst.json
 
-The boundary between the two regions is found, not chosen: the two classes of the unsteered conversation's assistant turns with the
-least sum of squares within (Fisher 1958, exact for one dimension), the boundary half-way between them, rounded to a tenth.
+The boundary between the two regions is found, not chosen: the two classes of the unsteered conversation's assistant
+turns with the least sum of squares within (Fisher 1958, exact for one dimension), the boundary half-way between them,
+rounded to a tenth.
 """
 
 from __future__ import annotations

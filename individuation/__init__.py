@@ -1,7 +1,9 @@
-"""What, if anything, is the mind in a conversation with a language model? Count, under each view, and see what the count rests on.
+"""What, if anything, is the mind in a conversation with a language model? Count, under each view, and see what the
+count rests on.
 
     >>> import individuation
-    >>> trace = individuation.open_trace({"individuation": 1, "models": {"qwen": {}}, "conversations": {"c1": {"turns": [
+    >>> trace = individuation.open_trace({"individuation": 1, "models": {"qwen": {}}, "conversations": {"c1": {"turns":
+    ...     [
     ...     {"role": "user", "tokens": 12, "model": "qwen", "server": "new-york"},
     ...     {"role": "assistant", "tokens": 40},
     ...     {"role": "user", "tokens": 9, "server": "texas"},

@@ -113,7 +113,7 @@ def _per_token(details: Any) -> dict[str, Any]:
 def _labelling(facts: Facts, name: str) -> dict[str, Any]:
     regions = regions_of(facts, name)
     counts = np.bincount(regions.of_turn[regions.of_turn >= 0], minlength=len(regions.names)).tolist()
-    return {"turns": {region: n for region, n in zip(regions.names, counts, strict=True)}}
+    return {"turns": dict(zip(regions.names, counts, strict=True))}
 
 
 def _span(layers: tuple[int, ...] | None) -> str | None:

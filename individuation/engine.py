@@ -25,7 +25,9 @@ Openable = str | PathLike[str] | Mapping[str, Any]
 
 
 class Trace:
-    """One or several recordings, opened for counting. Facts do not change; stages depend on the labelling that is chosen."""
+    """One or several recordings, opened for counting. Facts do not change; stages depend on the labelling that is
+    chosen.
+    """
 
     def __init__(self, recordings: Sequence[Facts]) -> None:
         self.recordings = list(recordings)
@@ -54,11 +56,15 @@ class Trace:
 
     def __repr__(self) -> str:
         stages = sum(len(facts.turns) for facts in self.recordings)
-        return f"<Trace {self.title!r}: {sum(len(f.conversations) for f in self.recordings)} conversations, {stages} stages>"
+        return (
+            f"<Trace {self.title!r}: {sum(len(f.conversations) for f in self.recordings)} conversations, "
+            f"{stages} stages>"
+        )
 
 
 def open_trace(*traces: Openable) -> Trace:
-    """Open a trace: a trace.db, a trace file (YAML or JSON), a recording of a known format, or a mapping like a trace file.
+    """Open a trace: a trace.db, a trace file (YAML or JSON), a recording of a known format, or a mapping like a trace
+    file.
 
     Several are counted together. Raises `TraceError` that says where, what was found and what was expected.
 
@@ -75,8 +81,8 @@ def individuate(
 ) -> Result:
     """Count and label the minds of a trace under one view.
 
-    `readings` are the view's own, by name; those left out take their defaults. Raises `TraceError` for an unknown view, reading or
-    value, with the names there are.
+    `readings` are the view's own, by name; those left out take their defaults. Raises `TraceError` for an unknown view,
+    reading or value, with the names there are.
 
     >>> trace = open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
     ...     {"role": "user", "tokens": 3, "model": "m", "server": "here"},

@@ -59,11 +59,36 @@ class Mind:
         return data
 
 
+@dataclass(frozen=True)
+class Lists:
+    """A list of numbers for each mind, laid end to end; that of mind i stands from `start[i]` to `start[i + 1]`."""
+
+    values: NDArray[Any]
+    start: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[Any], count: NDArray[np.int64]) -> Lists:
+        """From all values, mind by mind, and how many each mind has."""
+        return cls(values, np.concatenate([[0], np.cumsum(count)]))
+
+    def __getitem__(self, mind: int) -> NDArray[Any]:
+        return self.values[self.start[mind] : self.start[mind + 1]]
+
+
+def _without_repeats(owner: NDArray[Any], code: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two columns without the rows that repeat the row before."""
+    new = np.ones(len(owner), np.bool_)
+    new[1:] = (owner[1:] != owner[:-1]) | (code[1:] != code[:-1])
+    rows = np.flatnonzero(new)
+    return owner[rows], code[rows]
+
+
 class MindTable:
     """All minds of a verdict as columns, a row a mind; strings are made when asked for.
 
-    `members` lists the stages of all minds, mind by mind; those of mind i stand from `start[i]` to `start[i + 1]`. The columns
-    `count`, `tokens`, `assistant_tokens` (-1 where a count is missing), `first` and `last` are computed at once.
+    `members` lists the stages of all minds, mind by mind; those of mind i stand from `start[i]` to `start[i + 1]`. The
+    columns `count`, `tokens`, `assistant_tokens` (-1 where a count is missing), `first` and `last` are computed at
+    once.
     """
 
     def __init__(self, stages: StageTable, verdict: Partition | Cover, view: View) -> None:
@@ -79,28 +104,27 @@ class MindTable:
         return len(self.first)
 
     def _of_partition(self, verdict: Partition) -> None:
-        stages, mind, minds = self.stages, verdict.mind, verdict.count
-        assigned = mind >= 0
-        rows = slice(None) if bool(assigned.all()) else np.flatnonzero(assigned)
-        mine, stage = mind[rows], np.arange(len(mind))[rows]
-        self.count = np.bincount(mine, minlength=minds)
-        self.tokens, self.assistant_tokens = self._sums(mine, stage, minds)
+        minds, tokens, spoken = verdict.count, self.stages.tokens, self.stages.assistant
+        # Neighbours are mostly of one mind: the columns come from runs of such stages, not from single ones.
+        start = np.flatnonzero(np.concatenate([[True], self._changes]))[: len(self.stages)]
+        owner, size = verdict.mind[start], np.diff(start, append=len(self.stages))
+        assigned = owner >= 0
+
+        def total(of_run: NDArray[np.int64]) -> NDArray[np.int64]:
+            # Doubles are exact up to 2**53, more tokens than any record holds.
+            return np.bincount(owner[assigned], of_run[assigned], minds).astype(np.int64)
+
+        self.count = total(size)
+        self.tokens = total(np.add.reduceat(tokens, start))
+        self.assistant_tokens = total(np.add.reduceat(tokens * spoken, start))
+        if not self.stages.tokens_known:
+            unknown = (tokens < 0) & (verdict.mind >= 0)
+            self.tokens[verdict.mind[unknown]] = -1
+            self.assistant_tokens[verdict.mind[unknown & spoken]] = -1
         self.first = np.full(minds, -1, np.int64)
         self.last = np.full(minds, -1, np.int64)
-        self.first[mine[::-1]] = stage[::-1]
-        self.last[mine] = stage
-
-    def _sums(
-        self, mind: NDArray[np.int64], stage: NDArray[np.int64], minds: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        tokens = self.stages.tokens[stage]
-        # Doubles are exact up to 2**53, more tokens than any record holds.
-        total = np.bincount(mind, tokens, minds).astype(np.int64)
-        spoken = np.bincount(mind, np.where(self.stages.assistant[stage], tokens, 0), minds).astype(np.int64)
-        if not self.stages.tokens_known:
-            total[mind[tokens < 0]] = -1
-            spoken[mind[(tokens < 0) & self.stages.assistant[stage]]] = -1
-        return total, spoken
+        self.first[owner[assigned][::-1]] = start[assigned][::-1]
+        self.last[owner[assigned]] = (start + size - 1)[assigned]
 
     def _of_cover(self, verdict: Cover) -> None:
         stages, last = self.stages, verdict.last
@@ -118,42 +142,49 @@ class MindTable:
         self.assistant_tokens = np.where(spoken_unknown, -1, along(np.where(stages.assistant, known, 0)))
 
     @cached_property
-    def _members(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        start = np.concatenate([[0], np.cumsum(self.count)])
+    def _members(self) -> Lists:
         if isinstance(self.verdict, Partition):
             order = np.argsort(self.verdict.mind, kind="stable")
-            return order[len(order) - int(start[-1]) :], start
-        members = np.empty(int(start[-1]), np.int64)
-        place = start[1:] - 1
-        current = self.last
+            return Lists.of(order[len(order) - int(self.count.sum()) :], self.count)
+        members = Lists.of(np.empty(int(self.count.sum()), np.int64), self.count)
+        current, place = self.last, members.start[1:] - 1
         while len(current):
-            members[place] = current
+            members.values[place] = current
             current = self.verdict.up[current]
             going = current >= 0
             current, place = current[going], place[going] - 1
-        return members, start
+        return members
 
     def members(self, mind: int) -> NDArray[np.int64]:
         """The stages of a mind, in order."""
-        members, start = self._members
-        return members[start[mind] : start[mind + 1]]
+        return self._members[mind]
 
-    def distinct(self, column: NDArray[Any]) -> list[list[int]]:
+    @cached_property
+    def _owner(self) -> NDArray[np.int64]:
+        """The mind of each stage, -1 for none; where minds share stages, that of each of `_members`."""
+        return self.verdict.mind if isinstance(self.verdict, Partition) else np.repeat(np.arange(len(self)), self.count)
+
+    @cached_property
+    def _changes(self) -> NDArray[np.bool_]:
+        """Where `_owner` differs from the row before, from the second row on."""
+        changes: NDArray[np.bool_] = self._owner[1:] != self._owner[:-1]
+        return changes
+
+    def distinct(self, column: NDArray[Any]) -> Lists:
         """For each mind the distinct codes of a column of stages, by first appearance; -1 left out."""
-        members, start = self._members
-        owner = np.repeat(np.arange(len(self)), np.diff(start))
-        code = column[members]
-        keep = code >= 0
-        # Most repetition is between neighbours; the rest is little enough to sort.
-        keep[1:] &= (owner[1:] != owner[:-1]) | (code[1:] != code[:-1])
-        rows = np.flatnonzero(keep)
-        pair = owner[rows] * (int(code.max(initial=0)) + 1) + code[rows]
-        _, first = np.unique(pair, return_index=True)
-        rows = rows[np.sort(first)]
-        result: list[list[int]] = [[] for _ in range(len(self))]
-        for mind, value in zip(owner[rows].tolist(), code[rows].tolist(), strict=True):
-            result[mind].append(value)
-        return result
+        owner, code = self._owner, column if isinstance(self.verdict, Partition) else column[self._members.values]
+        kept = (owner >= 0) & (code >= 0)
+        kept[1:] &= self._changes | (code[1:] != code[:-1])
+        # Most repetition is between neighbours, in the record or in the mind; what is left is little enough to sort.
+        rows = np.flatnonzero(kept)
+        owner, code = _without_repeats(owner[rows], code[rows])
+        order = np.argsort(owner, kind="stable")
+        owner, code = _without_repeats(owner[order], code[order])
+        count = np.bincount(owner, minlength=len(self))
+        several = np.flatnonzero(count[owner] > 2)
+        _, first = np.unique(owner[several] * (int(code.max(initial=0)) + 1) + code[several], return_index=True)
+        again = np.delete(several, first)
+        return Lists.of(np.delete(code, again), count - np.bincount(owner[again], minlength=len(self)))
 
     def _field(self, mind: int, name: str) -> str:
         """What a template of the view names, at the first stage of a mind."""
@@ -168,15 +199,14 @@ class MindTable:
             case "stage":
                 return stages.name(first)
             case "conversation":
-                return stages.conversations[stages.conversation[first]]
+                return stages.conversations[int(stages.conversation[first])]
             case "server":
-                return stages.servers[stages.server[first]] if stages.server[first] >= 0 else ""
+                return _name(stages.servers, int(stages.server[first]))
             case "model":
                 codes, names = verdict.naming.model or (stages.model, stages.models)
-                return names[codes[first]]
+                return names[int(codes[first])]
             case _:
-                region = stages.region if verdict.naming.region is None else verdict.naming.region
-                return stages.regions.names[region[first]] if region[first] >= 0 else ""
+                return _name(stages.regions.names, int(self.region_of_stage[first]))
 
     def _filled(self, template: str, mind: int) -> str:
         return re.sub(r"\{(\w+)\}", lambda field: self._field(mind, field.group(1)), template)
@@ -185,7 +215,10 @@ class MindTable:
     def ids(self) -> list[str]:
         """The ids of all minds."""
         if isinstance(self.verdict, Cover):
-            return [f"{self.stages.name(a)}..{self.stages.name(b)}" for a, b in zip(self.first, self.last, strict=True)]
+            return [
+                f"{self.stages.name(int(a))}..{self.stages.name(int(b))}"
+                for a, b in zip(self.first, self.last, strict=True)
+            ]
         return [self._filled(self.view.key, mind) for mind in range(len(self))]
 
     @cached_property
@@ -221,7 +254,7 @@ class MindTable:
         return self.stages.region if naming is None else naming
 
     @cached_property
-    def _sets(self) -> dict[str, list[list[int]]]:
+    def _sets(self) -> dict[str, Lists]:
         stages = self.stages
         return {
             "conversations": self.distinct(stages.conversation),
@@ -237,9 +270,9 @@ class MindTable:
         if not len(stages.belief_stage):
             return {}
         minds_of: dict[int, list[int]] = {}
-        members, start = self._members
+        members = self._members.values
         believing = np.isin(members, stages.belief_stage)
-        owner = np.repeat(np.arange(len(self)), np.diff(start))
+        owner = np.repeat(np.arange(len(self)), self.count)
         for stage, mind in zip(members[believing].tolist(), owner[believing].tolist(), strict=True):
             minds_of.setdefault(stage, []).append(mind)
         sides: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
@@ -269,7 +302,7 @@ class MindTable:
         first, last = int(self.first[index]), int(self.last[index])
 
         def names(of: str, listed: Sequence[str]) -> tuple[str, ...]:
-            return tuple(listed[code] for code in sets[of][index])
+            return tuple(listed[code] for code in sets[of][index].tolist())
 
         models, regions = names("models", stages.models), names("regions", stages.regions.names)
         if first < 0:
@@ -288,6 +321,10 @@ class MindTable:
             last=None if last < 0 else stages.name(last),
             contradictions=tuple(self.contradictions.get(index, ())),
         )
+
+
+def _name(names: Sequence[str], code: int) -> str:
+    return names[code] if code >= 0 else ""
 
 
 class Minds(Sequence[Mind]):

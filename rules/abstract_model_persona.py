@@ -1,7 +1,7 @@
 """The abstract-model-persona view: the mind is the persona region itself.
 
-One mind for each region of a model's persona space, with the circuits that it gates, whether any conversation has entered it or not.
-Its stages are those that instantiate it. Source: Beckmann & Butlin 2026, §4.3.
+One mind for each region of a model's persona space, with the circuits that it gates, whether any conversation has
+entered it or not. Its stages are those that instantiate it. Source: Beckmann & Butlin 2026, §4.3.
 
 Readings: `user_turns`, `outside`; they decide which stages instantiate a region, never how many regions there are.
 """

@@ -1,9 +1,10 @@
 """What becomes of a mind where its conversation branches (semantics.md §5).
 
-Carried links form a forest: a stage has at most one parent but, where a conversation branches, several children.
-`one`: the tree is one branching mind. `overlap` (Lewis): each chain from root to leaf is a mind, and minds share stages.
-`end`: the mind ends at the branch, and each child begins a new one. `closest` (Nozick): the child with the strongest link continues;
-a tie goes to the child in the same conversation, then to the branch first recorded; the others begin new minds.
+Carried links form a forest: a stage has at most one parent but, where a conversation branches, several children. `one`:
+the tree is one branching mind. `overlap` (Lewis): each chain from root to leaf is a mind, and minds share stages.
+`end`: the mind ends at the branch, and each child begins a new one. `closest` (Nozick): the child with the strongest
+link continues; a tie goes to the child in the same conversation, then to the branch first recorded; the others begin
+new minds.
 """
 
 from __future__ import annotations

@@ -48,12 +48,18 @@ def _of_regions(stages: StageTable, discreteness: bool) -> Iterator[str]:
             yield _shown_continuous(regions.continuous)
         return
     if regions.ambiguous:
-        yield f"{_count(regions.ambiguous, 'turn')} lie in more than one region of their space; the first one listed was taken"
+        yield (
+            f"{_count(regions.ambiguous, 'turn')} lie in more than one region of their space; the first "
+            f"one listed was taken"
+        )
     if discreteness:
         if regions.continuous:
             yield _shown_continuous(regions.continuous)
         if regions.untested:
-            yield f"whether the regions of space {', '.join(regions.untested)} are discrete was not tested (Hypothesis 3, §3.3)"
+            yield (
+                f"whether the regions of space {', '.join(regions.untested)} are discrete was not tested "
+                f"(Hypothesis 3, §3.3)"
+            )
         elif not regions.continuous and "stated" in regions.basis:
             yield "regions are as stated in the trace; nothing in it shows that they are discrete (Hypothesis 3, §3.3)"
 
@@ -71,7 +77,10 @@ def _of_passes(stages: StageTable, verdict: Verdict) -> Iterator[str]:
         yield f"{_count(silent, 'stage')} of {len(stages):,} have no token count, so passes cannot be counted"
     unknown = int((stages.own_kind == UNKNOWN).sum())
     if unknown:
-        yield f"how {_count(unknown, 'stage')} came by the KV cache is unknown; no position is taken to be processed again for them"
+        yield (
+            f"how {_count(unknown, 'stage')} came by the KV cache is unknown; no position is taken to be "
+            f"processed again for them"
+        )
     if isinstance(verdict, Tally) and bool((stages.shared >= 0).any()):
         yield "positions whose KV entries were shared by another conversation are counted as processed"
 
@@ -81,7 +90,10 @@ def _of_links(stages: StageTable, readings: Readings) -> Iterator[str]:
     if not linked.any():
         return
     if not bool((stages.cache_known & linked).any()):
-        yield "no cache information was recorded: links follow from servers and models by the default rules (semantics §3)"
+        yield (
+            "no cache information was recorded: links follow from servers and models by the default "
+            "rules (semantics §3)"
+        )
     unknown = int((stages.own_kind == UNKNOWN).sum())
     if unknown:
         carried = readings["reconstruction"] == "same" or readings["unknown_cache"] == "carry"
@@ -101,7 +113,10 @@ def _of_branches(how: str) -> Iterator[str]:
             '(the "only x and y" principle is broken), so the laws of refinement do not hold'
         )
     elif how == "overlap":
-        yield "branching=overlap on a trace that branches: minds share stages, so being of the same mind is not transitive"
+        yield (
+            "branching=overlap on a trace that branches: minds share stages, so being of the same mind "
+            "is not transitive"
+        )
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,10 +1,10 @@
 """The forward-pass view: the mind is a single forward pass.
 
-One mind for each token position that is processed. A stage's own tokens count, and the positions that had to be processed again for
-it: all before it on its path where its KV cache was rebuilt, or where its model has not run before on the path; those between, where
-its own link comes from further back than the stage just before; else none. Where the record does not say how the cache came about,
-none are counted, with a caveat. Without all token counts there is no count. Minds are summarised for each stage, not listed.
-Source: Beckmann & Butlin 2026, §1.2 (after Birch), §2.1.
+One mind for each token position that is processed. A stage's own tokens count, and the positions that had to be
+processed again for it: all before it on its path where its KV cache was rebuilt, or where its model has not run before
+on the path; those between, where its own link comes from further back than the stage just before; else none. Where the
+record does not say how the cache came about, none are counted, with a caveat. Without all token counts there is no
+count. Minds are summarised for each stage, not listed. Source: Beckmann & Butlin 2026, §1.2 (after Birch), §2.1.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The instance-persona view: the mind is a persona within one virtual instance.
 
-Two stages belong to one mind iff they are connected as in the virtual-instance view, within one unbroken run of one effective persona
-region. Leaving the region ends the mind. A stage whose effective region is none belongs to no mind.
+Two stages belong to one mind iff they are connected as in the virtual-instance view, within one unbroken run of one
+effective persona region. Leaving the region ends the mind. A stage whose effective region is none belongs to no mind.
 Source: Beckmann & Butlin 2026, §4, §4.2.
 
-Readings: `user_turns` (is the persona there while the user's words are read? If `intermittent`, a run goes on across such stages but
-does not contain them), `recurrence` (is a region that is entered again the earlier mind?), `outside`, and those of the
-virtual-instance view. Branches are read first, on the carried links; persona cuts come after.
+Readings: `user_turns` (is the persona there while the user's words are read? If `intermittent`, a run goes on across
+such stages but does not contain them), `recurrence` (is a region that is entered again the earlier mind?), `outside`,
+and those of the virtual-instance view. Branches are read first, on the carried links; persona cuts come after.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def rule(stages: StageTable, readings: Readings) -> Partition | Cover:
 
 
 def _joined_across_words(stages: StageTable, carried: Rows, region: Codes, up: Rows) -> Rows:
-    """Links between answers of one region to the same words: in one branching mind their run goes on across these words."""
+    """Links between answers of one region to the same words: in one branching mind their run goes on across these
+    words.
+    """
     assistant = stages.assistant
     inner = ~assistant & (carried >= 0)
     inner[inner] = ~assistant[carried[inner]]

@@ -1,7 +1,7 @@
 """The model view: the mind is the model.
 
-Two stages belong to one mind iff they ran on the same model, that is the same weights, in whatever conversation and on whatever
-server. Source: Beckmann & Butlin 2026, §1.2.
+Two stages belong to one mind iff they ran on the same model, that is the same weights, in whatever conversation and on
+whatever server. Source: Beckmann & Butlin 2026, §1.2.
 
 Reading `weights`: whether a fine-tuned model, one that names a base, is still "the given model" (§3.1, fn 8).
 """

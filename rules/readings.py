@@ -1,4 +1,6 @@
-"""Readings: where the paper leaves a question open, a named option with a default, never a hidden choice (semantics.md §4)."""
+"""Readings: where the paper leaves a question open, a named option with a default, never a hidden choice (semantics.md
+§4).
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,8 @@ class NumberReading(Reading):
 
 RECONSTRUCTION = Reading(
     "reconstruction", ("same", "new"),
-    "When a KV cache is recomputed by pre-filling the transcript, does the earlier virtual instance go on, or does a new one begin?",
+    "When a KV cache is recomputed by pre-filling the transcript, does the earlier virtual instance "
+    "go on, or does a new one begin?",
     "§2.3, two readings of pre-filling",
 )  # fmt: skip
 USER_TURNS = Reading(
@@ -92,7 +95,8 @@ RECURRENCE = Reading(
 )  # fmt: skip
 BRANCHING = Reading(
     "branching", ("one", "overlap", "end", "closest"),
-    "Where a conversation branches: one branching mind, overlapping minds that share a past (Lewis), an end (no branching), or the "
+    "Where a conversation branches: one branching mind, overlapping minds that share a past (Lewis), "
+    "an end (no branching), or the "
     "closest continuer (Nozick)?",
     "open",
 )  # fmt: skip
@@ -124,7 +128,8 @@ ALL = (RECONSTRUCTION, USER_TURNS, RECURRENCE, BRANCHING, UNKNOWN_CACHE, WEIGHTS
 def complete(readings: tuple[Reading, ...], chosen: Mapping[str, object], view: str) -> dict[str, Value]:
     """All readings of a view with their values: those chosen, and defaults for the rest.
 
-    Raises `UnknownNameError` for a reading that the view does not have, `TraceError` for choices that exclude each other.
+    Raises `UnknownNameError` for a reading that the view does not have, `TraceError` for choices that exclude each
+    other.
 
     >>> complete((RECONSTRUCTION, EDITS), {"edits": "cut"}, "some-view")
     {'reconstruction': 'same', 'edits': 'cut'}

@@ -1,8 +1,10 @@
-"""The effective region of a stage (semantics.md §4): its own for the assistant's; for others as the reading `user_turns` says.
+"""The effective region of a stage (semantics.md §4): its own for the assistant's; for others as the reading
+`user_turns` says.
 
-`poised`: the region of the next assistant stage down the stage's own links; in each branch the first one met, and none if branches
-disagree. Where none follows, the region of the nearest assistant stage up its own links. `intermittent`: none.
-`outside=last` first gives an assistant stage in no region that of the nearest assistant stage up its own links that has one.
+`poised`: the region of the next assistant stage down the stage's own links; in each branch the first one met, and none
+if branches disagree. Where none follows, the region of the nearest assistant stage up its own links. `intermittent`:
+none. `outside=last` first gives an assistant stage in no region that of the nearest assistant stage up its own links
+that has one.
 """
 
 from __future__ import annotations

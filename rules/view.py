@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.readings import Reading, Readings
-from traces.forest import roots
+from traces.forest import trees
 from traces.stages import StageTable
 
 Codes = NDArray[np.int32]
@@ -49,14 +49,13 @@ class Partition:
         >>> Partition.by_links(np.array([-1, 0, -1, 1])).mind.tolist()
         [0, 0, 1, 0]
         """
-        first = parent < 0
+        mind, first = trees(parent)
+        count = len(first)
         if assigned is not None:
-            first = first & assigned
-        number = np.cumsum(first) - 1
-        mind = number[roots(parent)]
-        if assigned is not None:
-            mind = np.where(assigned, mind, -1)
-        return cls(mind, int(number[-1]) + 1 if len(number) else 0, naming or Naming())
+            begun = assigned[first]
+            count = int(begun.sum())
+            mind = np.where(assigned, (np.cumsum(begun) - 1)[mind], -1)
+        return cls(mind, count, naming or Naming())
 
     @classmethod
     def by_key(cls, key: Rows, naming: Naming | None = None, empty: Sequence[tuple[str, str]] = ()) -> Partition:
@@ -112,8 +111,8 @@ Verdict = Partition | Cover | Tally
 class View:
     """A criterion of individuation.
 
-    `key` and `label` are templates over `stage`, `conversation`, `model`, `server` and `region` of a mind's first stage: what a
-    program and what a person calls it. `rule` gives the verdict, from stages and all readings.
+    `key` and `label` are templates over `stage`, `conversation`, `model`, `server` and `region` of a mind's first
+    stage: what a program and what a person calls it. `rule` gives the verdict, from stages and all readings.
     """
 
     name: str

@@ -1,4 +1,6 @@
-"""The engine agrees with an independent oracle (logic programs, tests/oracle.py) on every view and every combination of readings."""
+"""The engine agrees with an independent oracle (logic programs, tests/oracle.py) on every view and every combination of
+readings.
+"""
 
 import random
 

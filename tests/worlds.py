@@ -20,6 +20,23 @@ Trace = dict[str, Any]
 REGIONS = ("calm", "aura", "evil")
 AXES = ("x", "y")
 ROLES = ("user", "assistant", "user", "assistant", "assistant", "tool", "system")
+# Weighted, the plainest first. Few choices a turn, so that turns can be shrunk away.
+STATED = (
+    "",
+    "",
+    "",
+    "",
+    "cache",
+    "cache",
+    "cache",
+    "server",
+    "server cache",
+    "model",
+    "model cache",
+    "model server cache",
+)
+EXTRAS = (*[""] * 10, *["drift"] * 4, "edited", "edited drift", "believes", "believes drift", "shared", "null")
+STATED_REGIONS = (None, None, None, "calm", "calm", "calm", "calm", "aura", "aura", "aura", "evil")
 DRIFTS = (0, 0.005, 0.01, 0.010001, 0.5)
 BELIEFS = ("p", "not p", "q", "not q")
 
@@ -59,8 +76,13 @@ class HypothesisDraw:
         return options[self.draw(st.integers(0, len(options) - 1))]
 
     def boolean(self, probability: float) -> bool:
-        # From the top of the range, so that True shrinks to False.
-        return self.draw(st.integers(0, 19)) >= 20 - round(20 * probability)
+        # Roughly that probability, from coins and small numbers: wide ranges make shrinking slow, and a coin that
+        # shows False ends the matter in one draw.
+        while probability < 0.5:
+            if not self.draw(st.booleans()):
+                return False
+            probability *= 2
+        return self.draw(st.integers(0, round(1 / (1 - min(probability, 0.99))) - 1)) > 0
 
 
 def _several(draw: Draw, low: int, high: int) -> Iterator[int]:
@@ -178,18 +200,15 @@ def _spaces(draw: Draw, models: dict[str, dict[str, Any]]) -> dict[str, dict[str
     return spaces
 
 
-def _cache(world: World, path: list[Step], step: Step) -> str | None:
-    """A cache value that is no error here, or None for a turn that states none."""
-    draw = world.draw
-    if not draw.boolean(0.5):
-        return None
+def _cache(world: World, path: list[Step], step: Step) -> str:
+    """A cache value that is no error here."""
     values = ["rebuilt"] + (["unknown"] if world.size.unknown else [])
     own = [earlier for earlier in path if world.identity(earlier.key) == world.identity(step.key)]
     if own:
         values.append("transferred")
         if own[-1].server is None or step.server is None or own[-1].server == step.server:
             values.append("retained")
-    return draw.choice(values)
+    return world.draw.choice(values)
 
 
 def _region(world: World, turn: dict[str, Any], step: Step) -> None:
@@ -211,52 +230,58 @@ def _region(world: World, turn: dict[str, Any], step: Step) -> None:
     if axes and draw.boolean(0.6 if assistant else 0.2):
         known = [axis for axis in axes if not draw.boolean(0.1)] or axes
         turn["at"] = {axis: draw.integer(-3, 3) for axis in known}
-    elif assistant and draw.boolean(0.7):
-        turn["region"] = draw.choice(REGIONS[: 2 if draw.boolean(0.8) else 3])
+    elif assistant:
+        region = draw.choice(STATED_REGIONS)
+        if region is not None:
+            turn["region"] = region
+
+
+def _shared(world: World, path: list[Step], step: Step) -> list[str]:
+    """The stages of other conversations, off this path, with the same model."""
+    mine, passed = step.name.split("/")[0], {earlier.name for earlier in path}
+    others = [
+        earlier.name
+        for steps in world.paths.values()
+        for earlier in steps
+        if earlier.name.split("/")[0] != mine
+        and earlier.name not in passed
+        and world.identity(earlier.key) == world.identity(step.key)
+    ]
+    return list(dict.fromkeys(others))
 
 
 def _turn(world: World, path: list[Step], name: str) -> dict[str, Any]:
     """Draw one turn and put it at the end of its path."""
     draw, size = world.draw, world.size
-    turn: dict[str, Any] = {"role": draw.choice(ROLES)}
-    turn["tokens"] = None if size.null_tokens and draw.boolean(0.05) else draw.integer(1, 9)
+    turn: dict[str, Any] = {"role": draw.choice(ROLES), "tokens": draw.integer(1, 9)}
+    stated, extras = draw.choice(STATED).split(), draw.choice(EXTRAS).split()
     keys = list(world.models)
-    if not path or draw.boolean(0.25):
+    if not path or "model" in stated:
         turn["model"] = draw.choice(keys)
     known: list[str | None] = list(world.servers)
     if not path and not size.unknown:
         turn["server"] = draw.choice(known)
-    elif draw.boolean(0.3 if path else 0.7):
-        options = known + ([None] if size.unknown else [])
-        turn["server"] = draw.choice(options)
+    elif "server" in stated or (not path and draw.boolean(0.6)):
+        turn["server"] = draw.choice([*known, None] if size.unknown else known)
     before = path[-1] if path else None
     step = Step(
         name=name,
         key=turn["model"] if "model" in turn else before.key if before else keys[0],
         server=turn.get("server", before.server if before else None),
     )
-    cache = _cache(world, path, step)
-    if cache is not None:
-        turn["cache"] = cache
-    if draw.boolean(0.1):
-        turn["edited"] = draw.boolean(0.9)
-    if draw.boolean(0.25):
-        turn["drift"] = draw.choice(DRIFTS)
+    if "cache" in stated:
+        turn["cache"] = _cache(world, path, step)
     _region(world, turn, step)
-    if turn["role"] == "assistant" and draw.boolean(0.15):
-        turn["believes"] = sorted({draw.choice(BELIEFS) for _ in range(draw.integer(1, 2))})
-    if draw.boolean(0.05):
-        mine, passed = name.split("/")[0], {earlier.name for earlier in path}
-        others = [
-            earlier.name
-            for steps in world.paths.values()
-            for earlier in steps
-            if earlier.name.split("/")[0] != mine
-            and earlier.name not in passed
-            and world.identity(earlier.key) == world.identity(step.key)
-        ]
-        if others:
-            turn["shared_from"] = draw.choice(list(dict.fromkeys(others)))
+    if "null" in extras and size.null_tokens:
+        turn["tokens"] = None
+    if "edited" in extras:
+        turn["edited"] = not draw.boolean(0.1)
+    if "drift" in extras:
+        turn["drift"] = draw.choice(DRIFTS)
+    if "believes" in extras and turn["role"] == "assistant":
+        turn["believes"] = sorted({draw.choice(BELIEFS), draw.choice(BELIEFS)})
+    if "shared" in extras and (others := _shared(world, path, step)):
+        turn["shared_from"] = draw.choice(others)
     path.append(step)
     return turn
 

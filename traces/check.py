@@ -1,6 +1,7 @@
 """Every invariant of a stored trace, tried one by one: what `individuate check` reports.
 
-A trace that was only ever written through this package holds them all; a file that was edited by hand, or damaged, may not.
+A trace that was only ever written through this package holds them all; a file that was edited by hand, or damaged, may
+not.
 """
 
 from __future__ import annotations
@@ -158,7 +159,9 @@ def _branches(facts: Facts) -> Iterator[str]:
         return
     longest = table.at[table.parent] + table.size[table.parent]
     for c in np.flatnonzero((table.parent >= 0) & ((table.at > longest) | (table.at < 0))).tolist():
-        yield f"conversation {table.names[c]} branches after {table.at[c]} turns, but its parent's path has {longest[c]}"
+        yield (
+            f"conversation {table.names[c]} branches after {table.at[c]} turns, but its parent's path has {longest[c]}"
+        )
 
 
 def _bases(facts: Facts) -> Iterator[str]:

@@ -122,7 +122,7 @@ def place_of(source: Source, loc: Place) -> str:
         case _:
             described = source.name
     line = source.line(loc)
-    return described if line is None or line == 1 and not loc else f"{described} (line {line})"
+    return described if line is None or (line == 1 and not loc) else f"{described} (line {line})"
 
 
 def _at_line(source: Source, loc: Place) -> str:

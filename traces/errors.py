@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _LONGEST_QUOTE = 60
+_LONGEST_PART = 200
 
 
 class TraceError(Exception):
@@ -16,13 +17,12 @@ class TraceError(Exception):
     """
 
     def __init__(self, where: str, found: str, expected: str) -> None:
-        super().__init__(where, found, expected)
-        self.where = where
-        self.found = found
-        self.expected = expected
+        # Names and values come from files: a message stays short, and no terminal obeys what it quotes.
+        self.where, self.found, self.expected = (_brief(part) for part in (where, found, expected))
+        super().__init__(self.where, self.found, self.expected)
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.found}.\nExpected: {self.expected}."
+        return f"{self.where}: {self.found}{'' if self.found.endswith('?') else '.'}\nExpected: {self.expected}."
 
 
 class UnknownNameError(TraceError):
@@ -72,4 +72,9 @@ def one_of(known: Iterable[str], kind: str = "name") -> str:
     return f"one of {shown}" + (f", and {len(names) - 30} more" if len(names) > 30 else "")
 
 
-_ONE_LINE = {code: " " for code in (*range(32), 127, 0x2028, 0x2029)}
+def _brief(text: str) -> str:
+    text = text.translate(_ONE_LINE)
+    return text if len(text) <= _LONGEST_PART else f"{text[: _LONGEST_PART // 2]} … {text[-_LONGEST_PART // 2 :]}"
+
+
+_ONE_LINE = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")

@@ -1,7 +1,7 @@
 """The facts of a trace as numpy columns: what was recorded, with nothing interpreted and nothing derived.
 
-Every source of traces (files, the store, importers) fills these tables, and everything above reads them. Rows keep the order of
-the record. Names live in lists; columns hold their positions, with -1 for "not recorded".
+Every source of traces (files, the store, importers) fills these tables, and everything above reads them. Rows keep the
+order of the record. Names live in lists; columns hold their positions, with -1 for "not recorded".
 """
 
 from __future__ import annotations

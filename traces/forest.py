@@ -17,21 +17,41 @@ def roots(parent: Parents) -> NDArray[np.int64]:
     >>> roots(np.array([-1, 0, 1, -1, 3, 1])).tolist()
     [0, 0, 0, 3, 3, 0]
     """
-    node = np.arange(len(parent), dtype=np.int64)
-    starts = parent != node - 1
+    heads, sizes, top = _runs(parent)
+    return np.repeat(heads[top], sizes)
+
+
+def trees(parent: Parents) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tree that each node is in, numbered by first appearance of roots, and the root of each tree.
+
+    >>> number, root = trees(np.array([-1, 0, 1, -1, 3, 1]))
+    >>> number.tolist(), root.tolist()
+    ([0, 0, 0, 1, 1, 0], [0, 3])
+    """
+    heads, sizes, top = _runs(parent)
+    is_root = top == np.arange(len(heads))
+    number = np.cumsum(is_root) - 1
+    return np.repeat(number[top], sizes), heads[is_root]
+
+
+def _runs(parent: Parents) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of nodes that each follow the one before: first nodes, sizes, and for each run the one with its root.
+
+    All nodes of a run have one root, so that it takes jumping over runs only.
+    """
+    starts = parent != np.arange(-1, len(parent) - 1)
     starts[:1] = True
     heads = np.flatnonzero(starts)
-    # Runs of nodes that each follow the one before have one root: jump over runs, not nodes.
-    run = np.cumsum(starts) - 1
     above = parent[heads]
-    jump = np.where(above >= 0, run[above], np.arange(len(heads)))
-    while True:
-        further = jump[jump]
-        if np.array_equal(further, jump):
-            break
-        jump = further
-    result: NDArray[np.int64] = heads[jump][run]
-    return result
+    top = np.arange(len(heads))
+    active = np.flatnonzero(above >= 0)
+    top[active] = np.searchsorted(heads, above[active], side="right") - 1
+    while len(active):
+        further = top[top[active]]
+        moved = further != top[active]
+        top[active] = further
+        active = active[moved]
+    return heads, np.diff(heads, append=len(parent)), top
 
 
 def sums_from_root(parent: Parents, value: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -59,12 +79,12 @@ def nearest(parent: Parents, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
     [-1, 0, 0, 0]
     """
     jump = parent.copy()
-    while True:
-        above = jump[np.maximum(jump, 0)]
-        onwards = (jump >= 0) & ~wanted[np.maximum(jump, 0)]
-        if not onwards.any():
-            return jump
-        jump = np.where(onwards, above, jump)
+    active = np.flatnonzero((jump >= 0) & ~wanted[jump])
+    while len(active):
+        above = jump[jump[active]]
+        jump[active] = above
+        active = active[(above >= 0) & ~wanted[above]]
+    return jump
 
 
 def children_count(parent: Parents) -> NDArray[np.int64]:

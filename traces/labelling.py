@@ -1,7 +1,7 @@
 """Labellings: which persona region each turn is in, by some space. An interpretation of the facts, never one of them.
 
-A labelling is named `stated` (regions that the author of a trace wrote down), or after one of the trace's own spaces, or as it was
-named when it was added (`individuate label`). Regions are given to assistant turns only (semantics.md §4).
+A labelling is named `stated` (regions that the author of a trace wrote down), or after one of the trace's own spaces,
+or as it was named when it was added (`individuate label`). Regions are given to assistant turns only (semantics.md §4).
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def labelling_names(facts: Facts) -> list[str]:
 def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     """The regions of a trace under a labelling.
 
-    Without a name: the trace's own, that is the stated region of a turn, else that of the first space of its model whose ranges hold
-    its coordinates; where a trace has neither, the first labelling that was added to it.
+    Without a name: the trace's own, that is the stated region of a turn, else that of the first space of its model
+    whose ranges hold its coordinates; where a trace has neither, the first labelling that was added to it.
 
-    Raises `UnknownNameError` for a labelling that the trace does not have, `TraceError` where a space cannot be placed on what was
-    recorded.
+    Raises `UnknownNameError` for a labelling that the trace does not have, `TraceError` where a space cannot be placed
+    on what was recorded.
     """
     names = labelling_names(facts)
     use_stated, spaces = _chosen(facts, labelling, names)
@@ -125,7 +125,9 @@ def _basis(stated: bool, spaces: list[str], labelling: str | None) -> str:
 def _by_ranges(
     facts: Facts, name: str, space: Space, candidates: NDArray[np.bool_], number: Mapping[str, int]
 ) -> tuple[NDArray[np.int32], int]:
-    """The first region of a space whose closed ranges hold a turn's coordinates, and how many turns more than one holds."""
+    """The first region of a space whose closed ranges hold a turn's coordinates, and how many turns more than one
+    holds.
+    """
     found = np.full(len(candidates), -1, np.int32)
     rows = np.flatnonzero(candidates)
     if not len(rows):
@@ -148,7 +150,7 @@ def _by_ranges(
 
 
 def matching_probes(space: Space, axis: str, probes: Mapping[str, Probe]) -> list[str]:
-    """The probes that read an axis where the space reads it; the one at the space's own layer alone, if there is one."""
+    """The probes that read an axis where the space reads it; only the one at the space's own layer, if there is one."""
     fitting = [
         key
         for key, probe in probes.items()

@@ -70,8 +70,8 @@ def latest_with(
 ) -> NDArray[np.int64]:
     """For each wanted turn row the latest earlier turn on its path with the same attribute, or -1.
 
-    `attribute`: a non-negative code for every turn row. Complexity: a sort of the turns, then one binary search for each wanted row
-    and branch that it climbs.
+    `attribute`: a non-negative code for every turn row. Complexity: a sort of the turns, then one binary search for
+    each wanted row and branch that it climbs.
     """
     if not len(wanted):
         return np.empty(0, np.int64)

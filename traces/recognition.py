@@ -29,16 +29,19 @@ def read(path: Path) -> Facts:
     for importer in IMPORTERS:
         if importer.recognises(source.data):
             return importer.facts(source)
-    if source.has_nan:
-        raise TraceError(str(path), "it holds NaN", "finite numbers, or null where nothing was recorded")
     if isinstance(source.data, dict) and "individuation" not in source.data and source.data:
         known = ", ".join(importer.name for importer in IMPORTERS)
         raise TraceError(
             str(path),
-            f"it has no `individuation:` line, and its keys ({quoted(', '.join(map(str, source.data)))}) are of no known recording",
+            f"it has no `individuation:` line, and its keys "
+            f"({quoted(', '.join(map(str, source.data)))}) are of no known recording",
             f"a trace file that begins with `individuation: {FORMAT_VERSION}`, a trace.db, or one of: {known}",
         )
-    return facts_from(source)
+    facts = facts_from(source)
+    if source.has_nan:
+        # Only now: what stands in a known field has been refused with its place.
+        raise TraceError(str(path), "it holds NaN or Infinity", "finite numbers, or null where nothing was recorded")
+    return facts
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -249,7 +249,8 @@ class _Reading:
                         raise TraceError(
                             self._row(facts, row, "at"),
                             f"at has a coordinate on {quoted(axis)}{suggestion(axis, known)}",
-                            f"an axis of a space of its model ({', '.join(sorted(known))}), or one declared under probes",
+                            f"an axis of a space of its model ({', '.join(sorted(known))}), or one "
+                            "declared under probes",
                         )
                     numbers[axis] = len(numbers)
                     facts.probes[axis] = Probe(axis=axis)

@@ -1,7 +1,8 @@
-"""The tables of trace.db. Facts in one group of tables, labellings in another; facts are append-only, and triggers hold it so.
+"""The tables of trace.db. Facts in one group of tables, labellings in another; facts are append-only, and triggers hold
+it so.
 
-Columns named as in `traces.vocabulary`. Codes (`role`, `cache`, `how`) have look-up tables, and the view `turns` spells them out for
-whoever opens the file with another program.
+Columns named as in `traces.vocabulary`. Codes (`role`, `cache`, `how`) have look-up tables, and the view `turns` spells
+them out for whoever opens the file with another program.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ turn_intervention = Table(
 )  # fmt: skip
 coordinate = Table(
     "coordinate", metadata,
-    Column("turn_id", ForeignKey("turn.id"), primary_key=True), Column("probe_id", ForeignKey("probe.id"), primary_key=True),
+    Column("turn_id", ForeignKey("turn.id"), primary_key=True), Column("probe_id", ForeignKey("probe.id"),
+    primary_key=True),
     Column("value", REAL, nullable=False),
     sqlite_with_rowid=False,
 )  # fmt: skip
@@ -146,12 +148,14 @@ space_axis = Table(
     Column("name", Text, nullable=False),
 )
 region = Table(
-    "region", metadata, _id(), Column("space_id", ForeignKey("space.id"), nullable=False), Column("name", Text, nullable=False),
+    "region", metadata, _id(), Column("space_id", ForeignKey("space.id"), nullable=False), Column("name", Text,
+    nullable=False),
     UniqueConstraint("space_id", "name"),
 )  # fmt: skip
 region_range = Table(
     "region_range", metadata, _id(),
-    Column("region_id", ForeignKey("region.id"), nullable=False), Column("axis_id", ForeignKey("space_axis.id"), nullable=False),
+    Column("region_id", ForeignKey("region.id"), nullable=False), Column("axis_id",
+    ForeignKey("space_axis.id"), nullable=False),
     Column("low", REAL), Column("high", REAL), CheckConstraint("low <= high"),
 )  # fmt: skip
 region_name = Table("region_name", metadata, _id(), Column("name", Text, nullable=False, unique=True))
@@ -172,7 +176,8 @@ derivation = Table(
 LOOKUPS = ((role, ROLES), (cache, CACHES), (derivation, DERIVATIONS))
 
 FACTS = (
-    recording, model, server, probe, intervention, conversation, kv_cache, turn, turn_detail, turn_intervention, coordinate,
+    recording, model, server, probe, intervention, conversation, kv_cache, turn, turn_detail,
+    turn_intervention, coordinate,
     token_coordinates, proposition, belief, region_name, stated_region,
 )  # fmt: skip
 
@@ -183,10 +188,13 @@ STATEMENTS = (
         for table in FACTS
         for verb in ("update", "delete")
     ),
-    "CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, r.name AS role, t.tokens, m.key AS model, s.key AS server, "
+    "CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, r.name AS role, t.tokens, m.key "
+    "AS model, s.key AS server, "
     "k.name AS cache, t.edited, t.drift, v.key AS kv_cache, n.name AS stated_region, d.time, d.text "
-    "FROM turn t JOIN conversation c ON c.id = t.conversation_id JOIN role r ON r.code = t.role JOIN model m ON m.id = t.model_id "
-    "LEFT JOIN server s ON s.id = t.server_id LEFT JOIN cache k ON k.code = t.cache LEFT JOIN kv_cache v ON v.id = t.kv_cache_id "
+    "FROM turn t JOIN conversation c ON c.id = t.conversation_id JOIN role r ON r.code = t.role JOIN "
+    "model m ON m.id = t.model_id "
+    "LEFT JOIN server s ON s.id = t.server_id LEFT JOIN cache k ON k.code = t.cache LEFT JOIN "
+    "kv_cache v ON v.id = t.kv_cache_id "
     "LEFT JOIN stated_region g ON g.turn_id = t.id LEFT JOIN region_name n ON n.id = g.region_name_id "
     "LEFT JOIN turn_detail d ON d.turn_id = t.id ORDER BY t.conversation_id, t.ordinal",
 )

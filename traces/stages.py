@@ -1,7 +1,7 @@
 """Stages and links: the atoms that every view sorts, and what carries over from one to the next (semantics.md §2, §3).
 
-A turn is one stage. All columns of a `StageTable` are numpy arrays with a row a stage; rows are ordered so that every stage comes
-after all stages before it on its path.
+A turn is one stage. All columns of a `StageTable` are numpy arrays with a row a stage; rows are ordered so that every
+stage comes after all stages before it on its path.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class StageTable:
     def of(cls, facts: Facts, labelling: str | None = None) -> StageTable:
         """Derive stages and links from facts, with the regions of a labelling.
 
-        Raises `TraceError` where a cache is stated that cannot have been: retained across servers, retained or transferred where the
-        model has not run before on the path, or against what its recorded cache says.
+        Raises `TraceError` where a cache is stated that cannot have been: retained across servers, retained or
+        transferred where the model has not run before on the path, or against what its recorded cache says.
         """
         table, turns = facts.conversations, facts.turns
         regions = regions_of(facts, labelling)
@@ -167,7 +167,8 @@ class StageTable:
     @cached_property
     def assistant(self) -> Flags:
         """Which stages are the assistant's."""
-        return self.role == ASSISTANT
+        is_assistant: Flags = self.role == ASSISTANT
+        return is_assistant
 
     @cached_property
     def previous_kind(self) -> Bytes:
@@ -183,7 +184,7 @@ class StageTable:
     @property
     def tokens_known(self) -> bool:
         """Whether every stage has a token count."""
-        return not bool((self.tokens < 0).any())
+        return bool(self.tokens.min(initial=0) >= 0)
 
     @property
     def branches(self) -> bool:
@@ -203,7 +204,7 @@ class StageTable:
     @property
     def models_by_name_only(self) -> bool:
         """Whether models are told apart by their names for want of digests."""
-        return names_only(self.model_info[self.models[m]] for m in np.unique(self.model))
+        return names_only(self.model_info[self.models[m]] for m in np.flatnonzero(np.bincount(self.model)))
 
 
 def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tuple[Bytes, Flags, Flags, Floats]:
@@ -241,7 +242,9 @@ def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tup
 
 
 def _from_cache_rows(caches: Caches, kv: Ints, own: Longs) -> tuple[Bytes, Flags, Flags]:
-    """What recorded caches say (semantics.md §3, last paragraphs): the cache code, where it applies, and where it was edited."""
+    """What recorded caches say (semantics.md §3, last paragraphs): the cache code, where it applies, and where it was
+    edited.
+    """
     applies = (kv >= 0) & (own >= 0)
     same_row = applies & (kv[own] == kv)
     how = caches.how[kv]

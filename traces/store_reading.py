@@ -1,13 +1,15 @@
 """The tables of trace.db back into facts.
 
-The large tables are read as a few packed integers a row: every Python object that the driver makes costs more than the arithmetic
-that SQLite does to pack them (benchmarks/).
+The large tables are read as columns: SQLite joins the integers of a column to one text that numpy parses, which takes
+less than the driver's making a Python object of each (benchmarks/). Only real numbers, which no text of SQLite's gives
+exactly, come one by one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,7 @@ from traces import schema
 from traces.facts import Beliefs, Caches, Conversations, Coordinates, Facts, TurnDetail, Turns
 from traces.vocabulary import Intervention, Model, Probe, Server, Space
 
-_CHUNK = 20_000
-_ROLE_BITS, _CACHE_BITS, _EDITED_BITS, _ID_BITS = 3, 4, 1, 27
+_CHUNK = 50_000
 
 
 def read_facts(connection: Connection, name: str) -> Facts:
@@ -43,13 +44,11 @@ def read_facts(connection: Connection, name: str) -> Facts:
     facts.coordinates = _coordinates(connection, row_of_id)
     facts.regions = [row for (row,) in connection.exec_driver_sql("SELECT name FROM region_name ORDER BY id")]
     facts.stated = np.full(len(facts.turns), -1, np.int32)
-    stated = _packed(connection, "SELECT (turn_id << 20) | region_name_id FROM stated_region", 1)[0]
-    facts.stated[row_of_id[stated >> 20]] = (stated & 0xFFFFF) - 1
+    stated_turn, stated_region = _integers(connection, schema.stated_region, ["turn_id"], ["region_name_id"])
+    facts.stated[row_of_id[stated_turn]] = stated_region - 1
     propositions = [row for (row,) in connection.exec_driver_sql("SELECT text FROM proposition ORDER BY id")]
-    turn, proposition = _packed(connection, "SELECT turn_id, (proposition_id << 1) | holds FROM belief ORDER BY id", 2)
-    facts.beliefs = Beliefs(
-        propositions, row_of_id[turn], ((proposition >> 1) - 1).astype(np.int32), (proposition & 1).astype(np.bool_)
-    )
+    _, turn, proposition, holds = _integers(connection, schema.belief, ["id"], ["turn_id", "proposition_id", "holds"])
+    facts.beliefs = Beliefs(propositions, row_of_id[turn], (proposition - 1).astype(np.int32), holds.astype(np.bool_))
     return facts
 
 
@@ -64,8 +63,8 @@ def read_spaces(connection: Connection) -> tuple[dict[str, Space], dict[str, dic
         regions.setdefault(row.space_id, {})[row.name] = {}
         owner[row.id] = (row.space_id, row.name)
     for row in connection.execute(select(schema.region_range).order_by(schema.region_range.c.id)):
-        space, region = owner[row.region_id]
-        regions[space][region][axes[space][row.axis_id]] = (row.low, row.high)
+        number, region = owner[row.region_id]
+        regions[number][region][axes[number][row.axis_id]] = (row.low, row.high)
     own: dict[str, Space] = {}
     added: dict[str, dict[str, Space]] = {}
     joined = select(schema.space, schema.labelling.c.name.label("labelling"), schema.labelling.c.own).join(
@@ -85,7 +84,7 @@ def read_spaces(connection: Connection) -> tuple[dict[str, Space], dict[str, dic
 
 def read_details(connection: Connection) -> dict[int, TurnDetail]:
     """Texts, token ids, times, sampling, interventions and per-token coordinates, by turn row."""
-    row_of_id = _row_of_id(_packed(connection, "SELECT id, (conversation_id << 31) | ordinal FROM turn", 2))
+    row_of_id = _row_of_id(*_integers(connection, schema.turn, ["id"], ["conversation_id", "ordinal"]))
     acts: dict[int, list[str]] = {}
     for turn, key in connection.exec_driver_sql(
         "SELECT a.turn_id, i.key FROM turn_intervention a JOIN intervention i ON i.id = a.intervention_id ORDER BY a.turn_id, a.ordinal"
@@ -131,20 +130,27 @@ def _items(connection: Connection, table: Table, kind: type[Any]) -> dict[str, A
     return items
 
 
-def _packed(connection: Connection, query: str, width: int) -> NDArray[np.int64]:
-    """The integer columns of a query as an array [width, rows]."""
-    cursor = connection.exec_driver_sql(query).cursor
-    chunks: list[NDArray[np.int64]] = []
-    while rows := cursor.fetchmany(_CHUNK):
-        chunks.append(np.array(rows, np.int64).T)
-    return np.concatenate(chunks, axis=1) if chunks else np.empty((width, 0), np.int64)
+def _integers(connection: Connection, table: Table, keys: list[str], columns: Sequence[str] = ()) -> NDArray[np.int64]:
+    """The columns of a table's key and others, in the order of the key: an array [columns, rows], -1 for NULL."""
+    names, order = [*keys, *columns], ", ".join(keys)
+    query = (
+        f"SELECT {', '.join(f'group_concat(coalesce({name}, -1))' for name in names)} FROM (SELECT {', '.join(names)} "
+        f"FROM {table.name} WHERE ({order}) > ({', '.join('?' for _ in keys)}) ORDER BY {order} LIMIT {_CHUNK})"
+    )
+    chunks = [np.empty((len(names), 0), np.int64)]
+    last = [-1] * len(keys)
+    while (texts := connection.exec_driver_sql(query, tuple(last)).one())[0] is not None:
+        chunks.append(np.array([np.fromstring(text, np.int64, sep=",") for text in texts]))
+        last = chunks[-1][: len(keys), -1].tolist()
+    return np.concatenate(chunks, axis=1)
 
 
-def _row_of_id(ids_and_places: NDArray[np.int64]) -> NDArray[np.int64]:
+def _row_of_id(
+    ids: NDArray[np.int64], conversation: NDArray[np.int64], ordinal: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Where each turn id stands once turns are ordered by conversation and ordinal."""
-    ids, place = ids_and_places
     row_of_id = np.full(int(ids.max(initial=0)) + 1, -1, np.int64)
-    row_of_id[ids[np.argsort(place, kind="stable")]] = np.arange(len(ids))
+    row_of_id[ids[np.lexsort((ordinal, conversation))]] = np.arange(len(ids))
     return row_of_id
 
 
@@ -152,53 +158,43 @@ def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
     names, parents, ats = _columns(
         connection, "SELECT key, coalesce(parent_id, 0) - 1, coalesce(at, 0) FROM conversation ORDER BY id", 3
     )
-    # SQLite gives all bit operators one precedence, hence the parentheses.
-    query = (
-        "SELECT id, (conversation_id << 31) | ordinal, coalesce(tokens, -1), role"
-        f" | ((coalesce(cache, -1) + 1) << {_ROLE_BITS})"
-        f" | (edited << {_ROLE_BITS + _CACHE_BITS})"
-        f" | (model_id << {_ROLE_BITS + _CACHE_BITS + _EDITED_BITS})"
-        f" | (coalesce(server_id, 0) << {_ROLE_BITS + _CACHE_BITS + _EDITED_BITS + _ID_BITS}) FROM turn"
-    )
-    packed = _packed(connection, query, 4)
-    row_of_id = _row_of_id(packed[:2])
-    if not bool((np.diff(packed[1]) > 0).all()):
-        packed = packed[:, np.argsort(packed[1], kind="stable")]
-    _, place, tokens, word = packed
-
-    def field(offset: int, bits: int) -> NDArray[np.int64]:
-        return (word >> offset) & ((1 << bits) - 1)
-
-    conversation = (place >> 31) - 1
+    columns = _integers(
+        connection, schema.turn, ["id"],
+        ["conversation_id", "ordinal", "role", "tokens", "model_id", "server_id", "cache", "edited"],
+    )  # fmt: skip
+    row_of_id = _row_of_id(*columns[:3])
+    if bool((np.diff(row_of_id[columns[0]]) < 0).any()):
+        columns = columns[:, np.argsort(row_of_id[columns[0]])]
+    _, conversation_id, _, role, tokens, model_id, server_id, cache, edited = columns
+    conversation = (conversation_id - 1).astype(np.int32)
     size = np.bincount(conversation, minlength=len(names)).astype(np.int32)
     facts.conversations = Conversations(
         names, np.array(parents, np.int32), np.array(ats, np.int32), (np.cumsum(size) - size).astype(np.int64), size
     )
-    count = len(place)
+    count = len(conversation)
     drift = np.full(count, np.nan)
     kv = np.full(count, -1, np.int32)
     shared_from = np.full(count, -1, np.int64)
-    for turn, cache, measured, shared in connection.exec_driver_sql(
+    for turn, kv_cache, measured, shared in connection.exec_driver_sql(
         "SELECT id, kv_cache_id, drift, shared_from_id FROM turn "
         "WHERE drift IS NOT NULL OR kv_cache_id IS NOT NULL OR shared_from_id IS NOT NULL"
     ):
         row = row_of_id[turn]
-        if cache is not None:
-            kv[row] = cache - 1
+        if kv_cache is not None:
+            kv[row] = kv_cache - 1
         if measured is not None:
             drift[row] = measured
         if shared is not None:
             shared_from[row] = row_of_id[shared]
-    offset = _ROLE_BITS + _CACHE_BITS
     facts.turns = Turns(
-        conversation=conversation.astype(np.int32),
-        role=field(0, _ROLE_BITS).astype(np.int8),
+        conversation=conversation,
+        role=role.astype(np.int8),
         tokens=tokens.copy(),
-        model=(field(offset + _EDITED_BITS, _ID_BITS) - 1).astype(np.int32),
-        server=(field(offset + _EDITED_BITS + _ID_BITS, _ID_BITS) - 1).astype(np.int32),
-        cache=(field(_ROLE_BITS, _CACHE_BITS) - 1).astype(np.int8),
+        model=(model_id - 1).astype(np.int32),
+        server=(np.maximum(server_id, 0) - 1).astype(np.int32),
+        cache=cache.astype(np.int8),
         kv=kv,
-        edited=field(offset, _EDITED_BITS).astype(np.bool_),
+        edited=edited.astype(np.bool_),
         drift=drift,
         shared_from=shared_from,
     )
@@ -224,14 +220,7 @@ def _caches(connection: Connection) -> Caches:
 
 
 def _coordinates(connection: Connection, row_of_id: NDArray[np.int64]) -> Coordinates:
-    cursor = connection.exec_driver_sql("SELECT (turn_id << 20) | probe_id, value FROM coordinate").cursor
-    keys: list[NDArray[np.int64]] = []
-    values: list[NDArray[np.float64]] = []
-    while rows := cursor.fetchmany(_CHUNK):
-        key, value = zip(*rows, strict=True)
-        keys.append(np.array(key, np.int64))
-        values.append(np.array(value, np.float64))
-    if not keys:
-        return Coordinates()
-    key = np.concatenate(keys)
-    return Coordinates(row_of_id[key >> 20], ((key & 0xFFFFF) - 1).astype(np.int32), np.concatenate(values))
+    turn, probe = _integers(connection, schema.coordinate, ["turn_id", "probe_id"])
+    cursor: Any = connection.exec_driver_sql("SELECT value FROM coordinate ORDER BY turn_id, probe_id").cursor
+    value = np.fromiter(chain.from_iterable(cursor), np.float64, count=len(turn))
+    return Coordinates(row_of_id[turn], (probe - 1).astype(np.int32), value)

@@ -109,7 +109,8 @@ def _same_or_new(
                 differing = next(field for field in row if row[field] != stored[field])
                 raise TraceError(
                     f"{name}: {kind} {key}",
-                    f"its {differing} is {row[differing]!r}, but {target} has a {kind} of that name with {stored[differing]!r}",
+                    f"its {differing} is {row[differing]!r}, but {target} has a {kind} of that name "
+                    f"with {stored[differing]!r}",
                     "the same thing under the same name, or --prefix to put each file's name before its own names",
                 )
             ids.append(known[key]["id"])
@@ -129,7 +130,8 @@ def _insert(connection: Connection, statement: str, columns: Sequence[Iterable[A
 
 def _translated(ids: Sequence[int], codes: NDArray[Any]) -> NDArray[np.int64]:
     """Positions in a list of names as ids of rows; -1 stays -1."""
-    return np.array([*ids, -1], np.int64)[codes]
+    translated: NDArray[np.int64] = np.array([*ids, -1], np.int64)[codes]
+    return translated
 
 
 def _refuse_taken(connection: Connection, table: Table, names: Sequence[str], facts: Facts, target: str) -> None:
@@ -154,7 +156,8 @@ def _conversations(connection: Connection, facts: Facts, recording: int, target:
     connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     _insert(
         connection,
-        "INSERT INTO conversation (id, key, recording_id, parent_id, at) VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1))",
+        "INSERT INTO conversation (id, key, recording_id, parent_id, at) VALUES (?, ?, ?, NULLIF(?, "
+        "-1), NULLIF(?, -1))",
         (ids, table.names, [recording] * len(ids), parent.tolist(), np.where(parent < 0, -1, table.at).tolist()),
     )
     return ids
@@ -192,14 +195,17 @@ def _turns(
     total = len(turns)
     ordinal = np.arange(total) - facts.conversations.first[turns.conversation]
     columns = (
-        np.arange(first, first + total), _translated(conversations, turns.conversation), ordinal, turns.role, turns.tokens,
+        np.arange(first, first + total), _translated(conversations, turns.conversation), ordinal, turns.role,
+        turns.tokens,
         _translated(models, turns.model), _translated(servers, turns.server), turns.cache, turns.edited.astype(np.int8),
         _translated(caches, turns.kv), turns.drift, np.where(turns.shared_from < 0, -1, turns.shared_from + first),
     )  # fmt: skip
     # SQLite stores NaN as NULL, which is what an unmeasured drift is.
     statement = (
-        "INSERT INTO turn (id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, edited, kv_cache_id, drift, "
-        "shared_from_id) VALUES (?, ?, ?, ?, NULLIF(?, -1), ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, NULLIF(?, -1))"
+        "INSERT INTO turn (id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, "
+        "edited, kv_cache_id, drift, "
+        "shared_from_id) VALUES (?, ?, ?, ?, NULLIF(?, -1), ?, NULLIF(?, -1), NULLIF(?, -1), ?, "
+        "NULLIF(?, -1), ?, NULLIF(?, -1))"
     )
     for start in range(0, total, _BATCH):
         _insert(connection, statement, [column[start : start + _BATCH].tolist() for column in columns])
@@ -284,7 +290,8 @@ def _details(
             )
     for statement, rows in (
         (
-            "INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             plain,
         ),
         ("INSERT INTO turn_intervention (turn_id, ordinal, intervention_id) VALUES (?, ?, ?)", acts),

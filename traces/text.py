@@ -146,7 +146,9 @@ def _yaml(name: str, text: str) -> Source:
         root = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _not_text(name, f"it is not YAML: {error.problem or error.context}", mark and mark.line + 1) from None
+        raise _not_text(
+            name, f"it is not YAML: {error.problem or error.context}", mark.line + 1 if mark else None
+        ) from None
     except yaml.YAMLError as error:
         raise _not_text(name, f"it is not YAML: {str(error).splitlines()[0]}", None) from None
     except RecursionError:

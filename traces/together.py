@@ -1,4 +1,6 @@
-"""Several recordings counted together: names prefixed by the recording, models one where their digests (else names) agree."""
+"""Several recordings counted together: names prefixed by the recording, models one where their digests (else names)
+agree.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def prefixes(recordings: Sequence[Facts]) -> list[str]:
 
 
 def prefixed(facts: Facts, prefix: str) -> Facts:
-    """The same recording with `PREFIX:` before its own names. Probes and propositions keep theirs: they mean the same everywhere."""
+    """The same recording with `PREFIX:` before its own names. Probes and propositions keep theirs: they mean the same
+    everywhere.
+    """
 
     def own(name: str) -> str:
         return f"{prefix}:{name}"

@@ -1,8 +1,8 @@
 """The words a trace is written in: models, servers, persona spaces, caches, interventions, conversations, turns.
 
-`TraceDocument` is one trace file as its author wrote it (docs/trace-format.md). It refuses what is malformed or refers to
-something that is not there; what only shows along a path of turns (carry-over, links) is refused by `traces.facts` and
-`traces.stages`.
+`TraceDocument` is one trace file as its author wrote it (docs/trace-format.md). It refuses what is malformed or refers
+to something that is not there; what only shows along a path of turns (carry-over, links) is refused by `traces.facts`
+and `traces.stages`.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Server(_Word):
 class Space(_Word):
     """A persona space: axes in the residual stream of one model, and regions as closed ranges along them (§3.3).
 
-    `model` is a model's key, name or digest. `layer` and `pooling` say where and how coordinates are read; null matches any.
-    `discrete`: whether the regions were shown to be discrete (Hypothesis 3); null = not tested.
+    `model` is a model's key, name or digest. `layer` and `pooling` say where and how coordinates are read; null matches
+    any. `discrete`: whether the regions were shown to be discrete (Hypothesis 3); null = not tested.
     """
 
     model: Name
@@ -158,9 +158,9 @@ class Probe(_Word):
 class Intervention(_Word):
     """What was done to the model's internals during some turns.
 
-    `vector` names the direction, `digest` its bytes; `layers` are block indices; `coefficient` is the strength of a steering or
-    edit (units of the vector), `threshold` the bound of a capping; `positions` says which tokens were touched
-    ("assistant", "user", "all" or a text of one's own).
+    `vector` names the direction, `digest` its bytes; `layers` are block indices; `coefficient` is the strength of a
+    steering or edit (units of the vector), `threshold` the bound of a capping; `positions` says which tokens were
+    touched ("assistant", "user", "all" or a text of one's own).
     """
 
     kind: InterventionKind
@@ -177,8 +177,8 @@ class Intervention(_Word):
 class KVCache(_Word):
     """One KV cache as recorded: which model and server hold it, from which cache it was derived, and how.
 
-    `positions` is how many entries it took over; `drift` the largest relative L2 distance of keys and values over the layers to
-    those of the original, `drift_kl` the KL divergence (nats) of the next-token distribution.
+    `positions` is how many entries it took over; `drift` the largest relative L2 distance of keys and values over the
+    layers to those of the original, `drift_kl` the KL divergence (nats) of the next-token distribution.
     """
 
     model: Name
@@ -194,7 +194,9 @@ class KVCache(_Word):
 
 
 class TokenCoordinates(_Word):
-    """Coordinates of every token of a turn: little-endian float32, probe-major (all tokens of the first probe, then the next)."""
+    """Coordinates of every token of a turn: little-endian float32, probe-major (all tokens of the first probe, then the
+    next).
+    """
 
     probes: Names
     float32: str
@@ -361,7 +363,8 @@ def models_named(models: Mapping[str, Model], wanted: str) -> list[str]:
 
 
 def base_identities(models: Mapping[str, Model]) -> dict[str, str]:
-    """For each model key what stands for the given model once fine-tuned ones count as their base (reading `weights=base`).
+    """For each model key what stands for the given model once fine-tuned ones count as their base (reading
+    `weights=base`).
 
     The root of the chain of `base`; a base that is not in the trace stands for itself under its own name.
 

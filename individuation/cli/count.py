@@ -43,7 +43,8 @@ def count(
 ) -> None:
     """Count the minds in one or several traces. (This is what `individuate TRACE` does.)
 
-    Without --view: one line for each view. With --view: the minds of that view, then what the count rests on. Several traces are
+    Without --view: one line for each view. With --view: the minds of that view,
+    then what the count rests on. Several traces are
     counted together.
     """
     from individuation.engine import overview
@@ -142,7 +143,8 @@ def _csv(results: list[Result], whole: bool) -> None:
             )
     else:
         fields = (
-            "id", "label", "stages", "tokens", "assistant_tokens", "conversations", "models", "servers", "regions", "first", "last",
+            "id", "label", "stages", "tokens", "assistant_tokens", "conversations", "models",
+            "servers", "regions", "first", "last",
         )  # fmt: skip
         writer.writerow(["view", *fields, "contradictions"])
         for result in results:
@@ -208,8 +210,9 @@ def _overview_table(trace: Trace, results: list[Result], traces: tuple[str, ...]
     out.print(table([("view", "left"), ("minds", "right"), ("who", "fold")], rows))
     _say_caveats(out, {result.view: result.caveats for result in results})
     first = " ".join(traces)
-    out.print(Text(f"List the minds of a view: individuate {first} --view virtual-instance"))
-    out.print(Text("What the views and their readings mean: individuate views"))
+    # Whole, however narrow the terminal: a command is there to be copied.
+    out.print(Text(f"List the minds of a view: individuate {first} --view virtual-instance"), soft_wrap=True)
+    out.print(Text("What the views and their readings mean: individuate views"), soft_wrap=True)
 
 
 def _line(result: Result) -> tuple[str, str]:
@@ -293,7 +296,8 @@ def _minds_table(trace: Trace, result: Result, labelling: str | None) -> None:
         for c in mind.contradictions:
             out.print(
                 Text(
-                    f'{mind.label} contradicts itself: "{c.proposition}" held at {some(c.held_by, 4)}, denied at {some(c.denied_by, 4)}'
+                    f'{mind.label} contradicts itself: "{c.proposition}" held at '
+                    f"{some(c.held_by, 4)}, denied at {some(c.denied_by, 4)}"
                 )
             )
 

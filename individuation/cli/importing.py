@@ -33,8 +33,10 @@ Examples:
 def import_(context: click.Context, files: tuple[str, ...], output: str, prefix: bool, no_text: bool) -> None:
     """Import recordings and trace files into a trace.db (or convert them to a trace file).
 
-    Formats are recognised by content: trace files in YAML or JSON, trace.db, and the result files of the published mini-experiments.
-    In one trace a name means one thing: models, servers, probes and spaces of the same name must agree, conversations must differ.
+    Formats are recognised by content: trace files in YAML or JSON, trace.db,
+    and the result files of the published mini-experiments.
+    In one trace a name means one thing: models, servers, probes and spaces of the same name must agree,
+    conversations must differ.
     """
     from individuation.cli.terminal import count
     from traces.file import SUFFIXES, write
@@ -61,7 +63,8 @@ def import_(context: click.Context, files: tuple[str, ...], output: str, prefix:
     turns = sum(len(facts.turns) for facts in recordings)
     conversations = sum(len(facts.conversations) for facts in recordings)
     click.echo(
-        f"{target}: {count(conversations, 'conversation')}, {count(turns, 'stage')} imported. Next: individuate {target}"
+        f"{target}: {count(conversations, 'conversation')}, {count(turns, 'stage')} imported. Next: "
+        f"individuate {target}"
     )
 
 

@@ -31,7 +31,8 @@ A space file holds `individuation: 1` and a `spaces:` block (docs/trace-format.m
 def label(context: click.Context, trace: str, space_file: str, name: str | None) -> None:
     """Say which persona region each turn of a stored trace is in, by the spaces of a file.
 
-    The recorded coordinates stay as they are; several labellings stand side by side, and --labelling picks one when counting.
+    The recorded coordinates stay as they are; several labellings stand side by side, and --labelling picks one when
+    counting.
     """
     import numpy as np
 

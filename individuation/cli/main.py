@@ -1,4 +1,4 @@
-"""The command itself: finds sub-commands, loads each only when it is called, and turns errors into one paragraph and status 2."""
+"""The command itself: finds sub-commands, loads each when it is called, and turns errors into one paragraph and status 2."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def cli(debug: bool) -> None:
       individuate aura.db --view virtual-instance --reading reconstruction=new
       individuate monday.db tuesday.db --view model-persona --format json
       individuate import recording.json -o aura.db
-    """  # noqa: D301
+    """
 
 
 def run() -> None:

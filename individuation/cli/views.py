@@ -41,7 +41,8 @@ def views(names: tuple[str, ...], form: str) -> None:
     for reading in data["readings"]:
         out.print(
             Text(
-                f" {reading['reading']} = {reading['values']}   for {', '.join(reading['views'])}; source: {reading['source']}"
+                f" {reading['reading']} = {reading['values']}   for {', '.join(reading['views'])}; "
+                f"source: {reading['source']}"
             )
         )
         out.print(Padding(Text(reading["question"], style="dim"), (0, 0, 0, 5)))

@@ -1,11 +1,12 @@
 """Result files of the mini-experiments that supplement Beckmann & Butlin 2026 (§3.4, experiment 1).
 
-One JSON file is one conversation: `case`, `condition`, `model`, `monitor_layer`, `capping_experiment`, and for each turn its role, its
-text and the projection of the residual stream on the assistant axis (Lu et al. 2026): unit axis, mean over the turn's tokens, positive
-towards the assistant. Turns that were not generated have a bare `NaN`, which is no coordinate.
+One JSON file is one conversation: `case`, `condition`, `model`, `monitor_layer`, `capping_experiment`, and for each
+turn its role, its text and the projection of the residual stream on the assistant axis (Lu et al. 2026): unit axis,
+mean over the turn's tokens, positive towards the assistant. Turns that were not generated have a bare `NaN`, which is
+no coordinate.
 
-The files say nothing of servers, caches and token counts, so neither do the facts. In condition `cap_asst` the projection was capped
-while the assistant's tokens were generated.
+The files say nothing of servers, caches and token counts, so neither do the facts. In condition `cap_asst` the
+projection was capped while the assistant's tokens were generated.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class MiniExperiment:
             "models": {model: {"name": data["model"]}},
             "probes": {
                 _AXIS: {
-                    "axis": _AXIS, "layer": data["monitor_layer"], "pooling": "mean", "unit": "projection on the unit axis",
+                    "axis": _AXIS, "layer": data["monitor_layer"], "pooling": "mean",
+                    "unit": "projection on the unit axis",
                     "source": "assistant axis of Lu et al. 2026",
                 }
             },

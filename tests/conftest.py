@@ -1,0 +1,137 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import settings
+
+from individuation.cli.main import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_SKIPS = os.environ.get("INDIVIDUATE_NO_SKIPS") == "1"
+
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def _refuse_skip(report):
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"INDIVIDUATE_NO_SKIPS=1, and this was to be skipped: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return _refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return _refuse_skip((yield))
+
+
+@pytest.fixture(scope="session")
+def recordings():
+    """The published recordings, which are not part of this repository."""
+    folder = Path(os.environ.get("INDIVIDUATE_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"there are no published recordings in {folder}; name their folder with INDIVIDUATE_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples():
+    return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def cases():
+    return ROOT / "individuation" / "cases"
+
+
+@pytest.fixture(scope="session")
+def run():
+    """The command, in this process. What it does not catch itself, it does not hide from the test either."""
+
+    def invoke(*arguments):
+        return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="individuate", catch_exceptions=False)
+
+    return invoke
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "individuation.cli.main", *(str(a) for a in arguments)]
+
+
+@pytest.fixture(scope="session")
+def start():
+    """The command, as a second process that runs by itself."""
+
+    def begin(*arguments, **options):
+        return subprocess.Popen(
+            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
+        )
+
+    return begin
+
+
+# Root passes every permission; without these two capabilities it is bound by them like any other user.
+_BOUND = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+        raise OSError(ctypes.get_errno(), "prctl")
+os.execv(sys.executable, sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="session")
+def run_bound():
+    """The command, in a process that file permissions bind even where the tests run as root."""
+
+    def invoke(*arguments):
+        words = command(*arguments)
+        if os.geteuid() == 0:
+            words = [sys.executable, "-c", _BOUND, *words]
+        return subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def write_trace():
+    """Write a trace file of one model with so many conversations and turns each, and give back its path."""
+
+    def written(path, conversations=1, turns=4, prefix="c"):
+        pair = [
+            {"role": "user", "tokens": 7},
+            {"role": "assistant", "tokens": 11, "at": {"x": 0.5}, "text": "words " * 20},
+        ]
+        rows = (pair * ((turns + 1) // 2))[:turns]
+        first = [{**rows[0], "model": "m", "server": "here"}, *rows[1:]]
+        data = {
+            "individuation": 1,
+            "models": {"m": {}},
+            "conversations": {f"{prefix}{i}": {"turns": first} for i in range(conversations)},
+        }
+        path.write_text(json.dumps(data), encoding="utf-8")
+        return path
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def snapshot():
+    """A folder's files by name, with all their bytes."""
+
+    def taken(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    return taken

@@ -1,0 +1,294 @@
+"""Trace files in YAML and JSON and trace.db hold the same content, both ways, with nothing lost."""
+
+import base64
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from worlds import worlds
+
+from individuation import individuate, open_trace
+from rules.registry import VIEWS
+from traces.file import dumps, facts_from_data, read_spaces, write
+from traces.recognition import read
+from traces.rendering import document_data
+from traces.store import add_labelling, gathered, load, save
+from traces.text import parse
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(worlds())
+def test_yaml_json_and_the_store_give_back_what_they_were_given(tmp_path_factory, world):
+    folder = tmp_path_factory.mktemp("files")
+    facts = facts_from_data(world)
+    data = document_data(facts)
+    for suffix in (".yaml", ".json"):
+        write(facts, folder / f"trace{suffix}")
+        assert document_data(read(folder / f"trace{suffix}")) == data
+    save(folder / "trace.db", [facts])
+    assert document_data(load(folder / "trace.db")) == data
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(worlds())
+def test_a_stored_trace_counts_like_the_file_it_came_from(tmp_path_factory, world):
+    path = tmp_path_factory.mktemp("db") / "trace.db"
+    save(path, [facts_from_data(world)])
+    stored, given_ = open_trace(path), open_trace(world)
+    for view in VIEWS:
+        assert individuate(stored, view).to_dict() == individuate(given_, view).to_dict()
+
+
+def everything():
+    """A trace that uses every field of the format."""
+    grid = np.arange(6, dtype="<f4").reshape(2, 3)
+    return {
+        "individuation": 1,
+        "title": "All there is: a café, 日本",
+        "source": "by hand",
+        "case": {"section": "1.2", "expected": [{"view": "model", "count": 2}]},
+        "models": {
+            "qwen": {
+                "name": "Qwen/Qwen3-32B", "layers": 64, "kv_heads": 8, "head_dim": 128, "dtype": "bfloat16", "digest": "sha256:1",
+            },
+            "tuned": {"name": "me/tuned", "base": "qwen"},
+        },
+        "servers": {"new-york": {"hardware": "H200"}, "no": {}},
+        "spaces": {
+            "axis": {
+                "model": "qwen", "axes": ["assistant", "evil"], "layer": 50, "pooling": "mean", "unit": "norm", "source": "fit",
+                "discrete": True, "regions": {"assistant": {"assistant": [10, None]}, "aura": {"assistant": [None, -40], "evil": [0, 1.5]}},
+            }
+        },
+        "labellings": {"strict": {"spaces": {"narrow": {"model": "Qwen/Qwen3-32B", "axes": ["assistant"], "regions": {"all": {"assistant": [0.5, 2.5]}}}}}},
+        "probes": {
+            "assistant": {"axis": "assistant", "layer": 50, "pooling": "mean", "unit": "norm", "source": "fit"},
+            "deep": {"axis": "assistant", "layer": 60},
+            "evil": {"axis": "evil"},
+        },
+        "interventions": {
+            "push": {
+                "kind": "steering", "vector": "assistant axis", "digest": "sha256:2", "layers": [46, 47], "coefficient": -1.5,
+                "threshold": 0.25, "positions": "assistant", "method": "added", "source": "us",
+            }
+        },
+        "caches": {
+            "k1": {"model": "qwen", "server": "new-york", "how": "decoded"},
+            "k2": {
+                "model": "qwen", "server": "no", "from": "k1", "how": "transferred", "positions": 10, "drift": 0.0, "drift_kl": 0.5,
+                "time": "2026-04-14T16:33:03+00:00",
+            },
+        },
+        "conversations": {
+            "c1": {
+                "turns": [
+                    {"role": "system", "tokens": None, "model": "qwen", "server": "new-york", "kv": "k1", "text": "no"},
+                    {
+                        "role": "user", "tokens": 3, "kv": "k1", "text": "a: [b]\n# c", "token_ids": [1, 2, 3], "token_marks": "tch",
+                        "time": "2026-04-14T16:33:03+00:00", "at": {"assistant": -12.25, "deep": 1e-9},
+                        "at_tokens": {"probes": ["assistant", "deep"], "float32": base64.b64encode(grid.tobytes()).decode()},
+                    },
+                    {
+                        "role": "assistant", "tokens": 40, "server": "no", "kv": "k2", "edited": True, "region": "aura",
+                        "believes": ["p", "not q"], "interventions": ["push"], "sampling": {"temperature": 0.7, "stop": ["x"]},
+                    },
+                    {"role": "tool", "tokens": 2, "server": None, "cache": "rebuilt", "drift": 0.0021},
+                ]
+            },
+            "c2": {"parent": "c1", "at": 2, "turns": [{"role": "assistant", "tokens": 1, "model": "tuned"}]},
+            "12": {"turns": [{"role": "user", "tokens": 1, "model": "qwen", "shared_from": "c1/0"}]},
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_every_field_survives_every_way_round(tmp_path, suffix):
+    facts = facts_from_data(everything())
+    data = document_data(facts)
+    write(facts, tmp_path / f"all{suffix}")
+    again = read(tmp_path / f"all{suffix}")
+    save(tmp_path / "all.db", [again])
+    assert document_data(load(tmp_path / "all.db")) == data
+    # Nothing that was written down is missing: only values that carry over are left out.
+    for section in ("title", "source", "case", "interventions", "caches", "probes", "labellings", "servers"):
+        assert data[section] == everything()[section]
+    assert data["conversations"]["c1"]["turns"][1] == everything()["conversations"]["c1"]["turns"][1]
+    assert data["conversations"]["c1"]["turns"][3] == everything()["conversations"]["c1"]["turns"][3]
+
+
+def test_the_written_form_is_the_golden_one():
+    text = dumps(facts_from_data(everything()))
+    assert text == (GOLDEN / "everything.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["conversations"]["c1"]["turns"][0]["text"] == "no"
+
+
+def test_a_store_of_schema_version_1_still_reads(tmp_path):
+    # golden/everything-1.sql was dumped when schema 1 was made; later versions must go on reading it.
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript((GOLDEN / "everything-1.sql").read_text(encoding="utf-8"))
+    assert document_data(load(tmp_path / "old.db")) == document_data(facts_from_data(everything()))
+
+
+def test_per_token_coordinates_are_one_little_endian_array_a_turn(tmp_path):
+    save(tmp_path / "all.db", [facts_from_data(everything())])
+    with closing(sqlite3.connect(tmp_path / "all.db")) as connection:
+        rows = connection.execute("SELECT probes_json, tokens, float32 FROM token_coordinates").fetchall()
+    assert len(rows) == 1
+    assert (json.loads(rows[0][0]), rows[0][1]) == (["assistant", "deep"], 3)
+    assert np.frombuffer(rows[0][2], "<f4").tolist() == [0, 1, 2, 3, 4, 5]
+    detail = load(tmp_path / "all.db").details()[1]
+    assert detail.token_coordinates.shape == (2, 3)
+
+
+def test_the_bare_file_can_be_read_with_plain_sql(tmp_path):
+    save(tmp_path / "all.db", [facts_from_data(everything())])
+    with closing(sqlite3.connect(tmp_path / "all.db")) as connection:
+        rows = connection.execute(
+            "SELECT stage, role, tokens, model, server, kv_cache, stated_region FROM turns"
+        ).fetchall()
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert rows[2] == ("c1/2", "assistant", 40, "qwen", "no", "k2", "aura")
+
+
+def test_what_carries_over_is_written_once(tmp_path):
+    data = document_data(
+        facts_from_data(
+            {
+                "individuation": 1,
+                "models": {"m": {}},
+                "conversations": {
+                    "c": {
+                        "turns": [
+                            {"role": "user", "tokens": 1, "model": "m", "server": "a"},
+                            {"role": "user", "tokens": 1, "model": "m", "server": "a"},
+                            {"role": "user", "tokens": 1, "server": None},
+                        ]
+                    }
+                },
+            }
+        )
+    )
+    assert data["conversations"]["c"]["turns"] == [
+        {"role": "user", "tokens": 1, "model": "m", "server": "a"},
+        {"role": "user", "tokens": 1},
+        {"role": "user", "tokens": 1, "server": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"),
+        ("yes", "yes"),
+        ("2026-04-14", "2026-04-14"),
+        ("0x1f", 31),
+        ("1e3", 1000.0),
+        ("010", 10),
+        ("1_000", "1_000"),
+        ("12:30", "12:30"),
+        ("true", True),
+        ("~", None),
+        ("'12'", "12"),
+        ("=", "="),
+    ],
+)
+def test_yaml_means_what_it_says(text, value):
+    parsed = parse("x.yaml", f"a: {text}".encode()).data["a"]
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "12", "1e3", "", " x", "a: b", "# c", "0x1f", "true", "null", "- a", "x\ny", "é", "'", '"', "@a"]
+)
+def test_any_text_survives_yaml(text, tmp_path):
+    world = {
+        "individuation": 1,
+        "models": {"m": {}},
+        "conversations": {
+            "c": {"turns": [{"role": "user", "tokens": 1, "model": "m", "text": text, "believes": [text]}]}
+        },
+    }
+    write(facts_from_data(world), tmp_path / "t.yaml")
+    assert read(tmp_path / "t.yaml").details()[0].text == text
+
+
+def test_anchors_and_aliases_may_be_used_within_reason():
+    source = parse("x.yaml", b"a: &x {role: user}\nb: [*x, *x]\n")
+    assert source.data["b"] == [{"role": "user"}, {"role": "user"}]
+
+
+def test_a_labelling_stands_beside_the_facts_and_can_be_picked(tmp_path, examples):
+    trace = tmp_path / "aura.db"
+    facts = read(examples / "qwen3-32b-aura.yaml")
+    save(trace, [facts])
+    (tmp_path / "strict.yaml").write_text(
+        "individuation: 1\nspaces:\n  strict:\n    model: Qwen/Qwen3-32B\n    axes: [assistant]\n    regions:\n"
+        "      assistant: {assistant: [-50, null]}\n      aura: {assistant: [null, -50]}\n"
+    )
+    before = individuate(open_trace(trace), "instance-persona").to_dict()
+    add_labelling(trace, "at-50", read_spaces(tmp_path / "strict.yaml"))
+    opened = open_trace(trace)
+    assert opened.labellings == ["assistant-axis", "at-50"]
+    assert individuate(opened, "instance-persona").to_dict() == before
+    assert individuate(opened, "instance-persona", labelling="at-50").count == 4
+    assert individuate(opened, "instance-persona", labelling="assistant-axis").count == 2
+    # The coordinates are as recorded, whatever was made of them.
+    assert np.array_equal(load(trace).coordinates.value, facts.coordinates.value)
+
+
+def test_a_trace_without_regions_of_its_own_uses_the_first_labelling_added(tmp_path, examples):
+    data = document_data(read(examples / "qwen3-32b-aura.yaml"))
+    space = data.pop("spaces")["assistant-axis"]
+    save(tmp_path / "bare.db", [facts_from_data(data)])
+    assert individuate(open_trace(tmp_path / "bare.db"), "instance-persona").count == 0
+    (tmp_path / "s.json").write_text(json.dumps({"individuation": 1, "spaces": {"axis": space}}))
+    add_labelling(tmp_path / "bare.db", "axis", read_spaces(tmp_path / "s.json"))
+    assert individuate(open_trace(tmp_path / "bare.db"), "instance-persona").count == 2
+
+
+def test_a_stated_region_goes_before_coordinates_and_makes_a_labelling_of_its_own():
+    world = {
+        "individuation": 1,
+        "models": {"m": {}},
+        "spaces": {"s": {"model": "m", "axes": ["x"], "regions": {"low": {"x": [None, 0]}, "zero": {"x": [0, 0]}}}},
+        "conversations": {
+            "c": {
+                "turns": [
+                    {"role": "assistant", "tokens": 1, "model": "m", "server": "a", "region": "high"},
+                    {"role": "assistant", "tokens": 1, "at": {"x": 0}},
+                    {"role": "user", "tokens": 1, "at": {"x": -1}},
+                    {"role": "assistant", "tokens": 1, "at": {"x": 5}},
+                ]
+            }
+        },
+    }
+    trace = open_trace(world)
+    assert trace.labellings == ["stated", "s"]
+
+    def regions(labelling):
+        stages = trace.stages(labelling)
+        return [stages.regions.names[code] if code >= 0 else None for code in stages.region]
+
+    # Ranges are closed, the first region listed wins, and coordinates on user turns give no region.
+    assert regions(None) == ["high", "low", None, None]
+    assert regions("stated") == ["high", None, None, None]
+    assert regions("s") == [None, "low", None, None]
+    assert trace.stages().regions.ambiguous == 1
+
+
+def test_several_files_become_one_trace_where_their_names_agree(tmp_path, examples):
+    both = [read(examples / "qwen3-32b-aura.yaml"), read(examples / "qwen3-32b-aura-capped.yaml")]
+    save(tmp_path / "both.db", both)
+    save(tmp_path / "one.db", both[:1])
+    save(tmp_path / "one.db", both[1:])
+    first, second = load(tmp_path / "both.db"), load(tmp_path / "one.db")
+    assert document_data(first) == document_data(second) == document_data(gathered(both, "x"))
+    assert first.conversations.names == ["delusion-unsteered", "delusion-capped"]
