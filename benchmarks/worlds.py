@@ -1,17 +1,23 @@
 """A large invented trace: seeded, valid, and with everything in it that makes counting minds hard.
 
-Switches of model and back, migrations between servers, branches of branches, unknown servers, edits, a persona that drifts.
+Switches of model and back, migrations between servers, branches of branches, unknown servers, edits, and personas that
+drift from region to region.
 """
 
 from __future__ import annotations
 
-import here  # noqa: F401
+from typing import Any
+
+import measuring  # noqa: F401  (finds the packages)
 import numpy as np
+from numpy.typing import NDArray
 
 from traces.facts import Conversations, Coordinates, Facts, Turns
 from traces.paths import before_first
 from traces.stages import StageTable
 from traces.vocabulary import CACHES, ROLES, Model, Probe, Server, Space
+
+Column = NDArray[Any]
 
 MODELS, SERVERS = 4, 12
 TURNS = (20, 60)
@@ -58,7 +64,7 @@ def world(stages: int = 1_000_000, seed: int = 20260414) -> Facts:
 
 
 def _space(model: str) -> Space:
-    regions = {
+    regions: dict[str, dict[str, tuple[float | None, float | None]]] = {
         "assistant": {"assistant": (10.0, None)},
         "mystic": {"assistant": (-40.0, 0.0)},
         "aura": {"assistant": (None, -40.0)},
@@ -69,42 +75,50 @@ def _space(model: str) -> Space:
 def _conversations(rng: np.random.Generator, stages: int) -> Conversations:
     size = rng.integers(TURNS[0], TURNS[1] + 1, stages // TURNS[0] + 1)
     count = int(np.searchsorted(np.cumsum(size), stages)) + 1
-    size = size[:count].astype(np.int32)
+    size = size[:count]
     size[-1] -= int(size.sum()) - stages
     parent, at = np.full(count, -1, np.int32), np.zeros(count, np.int32)
     for child in np.flatnonzero(rng.random(count) < BRANCHES).tolist():
         if child:
             parent[child] = rng.integers(child)
             at[child] = rng.integers(1, at[parent[child]] + size[parent[child]] + 1)
-    first = np.cumsum(size) - size
-    return Conversations([f"c{number}" for number in range(count)], parent, at, first.astype(np.int64), size)
+    first = np.cumsum(size, dtype=np.int64) - size
+    names = [f"c{number}" for number in range(count)]
+    return Conversations(names, parent, at, first, size.astype(np.int32))
 
 
 def _carried_over(
-    rng: np.random.Generator, table: Conversations, conversation: np.ndarray, steps: np.ndarray, kinds: int
-) -> np.ndarray:
+    rng: np.random.Generator, table: Conversations, conversation: Column, steps: Column, kinds: int
+) -> Column:
     """Codes that stay as they were on the path but for steps, taken round a circle of `kinds`."""
     gone = _within(table, conversation, steps)
     start = rng.integers(0, kinds, len(table))
     before = before_first(table)
     for child in np.flatnonzero(before >= 0).tolist():
         start[child] = start[conversation[before[child]]] + gone[before[child]]
-    return ((start[conversation] + gone) % kinds).astype(np.int32)
+    codes: Column = ((start[conversation] + gone) % kinds).astype(np.int32)
+    return codes
 
 
-def _within(table: Conversations, conversation: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _within(table: Conversations, conversation: Column, steps: Column) -> Column:
     """Running sums that begin anew with each conversation."""
     total = np.cumsum(steps)
-    return total - (total - steps)[table.first][conversation]
+    within: Column = total - (total - steps)[table.first][conversation]
+    return within
 
 
-def _drifting(rng: np.random.Generator, table: Conversations, conversation: np.ndarray) -> np.ndarray:
+def _drifting(rng: np.random.Generator, table: Conversations, conversation: Column) -> Column:
     start = rng.normal(30, 15, len(table))
-    return np.round(start[conversation] + _within(table, conversation, rng.normal(-0.5, 8, len(conversation))), 3)
+    walked = _within(table, conversation, rng.normal(-0.5, 8, len(conversation)))
+    coordinates: Column = np.round(start[conversation] + walked, 3)
+    return coordinates
 
 
-def _state_caches(rng: np.random.Generator, facts: Facts, migrates: np.ndarray) -> None:
-    """A third of the migrations each: rebuilt with its drift measured, transferred, not stated. Only where there is a cache to move."""
+def _state_caches(rng: np.random.Generator, facts: Facts, migrates: Column) -> None:
+    """Each a third of the migrations: rebuilt with its drift measured, transferred, not stated.
+
+    Nothing is stated where the model has not run before on the path, so that there is no cache to move.
+    """
     turns = facts.turns
     says = rng.integers(0, 3, len(turns))
     movable = migrates & (StageTable.of(facts).own >= 0)

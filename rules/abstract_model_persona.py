@@ -21,11 +21,12 @@ def rule(stages: StageTable, readings: Readings) -> Partition:
     region = effective_regions(stages, readings)
     width = len(stages.regions.names) + 1
     key = np.where(region >= 0, stages.model.astype(np.int64) * width + region, -1)
-    entered = set(np.unique(key).tolist())
+    entered = np.zeros(len(stages.models) * width, np.bool_)
+    entered[key[key >= 0]] = True
     empty = [
         (stages.models[model], stages.regions.names[code])
         for model, code in stages.regions.defined
-        if model * width + code not in entered
+        if not entered[model * width + code]
     ]
     return Partition.by_key(key, Naming(region=region), empty)
 

@@ -28,4 +28,4 @@ def carried_own_links(stages: StageTable, readings: Readings) -> Rows:
     max_drift = float(readings["max_drift"])
     if max_drift != np.inf:
         kept &= ~((stages.own_kind == REBUILD) & (stages.drift > max_drift))
-    return np.where(kept, stages.own, -1)
+    return stages.own if bool(kept.all()) else np.where(kept, stages.own, -1)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -65,8 +66,14 @@ def run():
     return invoke
 
 
-def command(*arguments):
+def _words(*arguments):
     return [sys.executable, "-m", "individuation.cli.main", *(str(a) for a in arguments)]
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The command, as the words that start it in a process of its own."""
+    return _words
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +82,7 @@ def start():
 
     def begin(*arguments, **options):
         return subprocess.Popen(
-            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
+            _words(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
         )
 
     return begin
@@ -97,10 +104,11 @@ def run_bound():
     """The command, in a process that file permissions bind even where the tests run as root."""
 
     def invoke(*arguments):
-        words = command(*arguments)
+        words = _words(*arguments)
         if os.geteuid() == 0:
             words = [sys.executable, "-c", _BOUND, *words]
-        return subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
+        return SimpleNamespace(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     return invoke
 

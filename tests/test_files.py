@@ -14,6 +14,7 @@ from worlds import worlds
 
 from individuation import individuate, open_trace
 from rules.registry import VIEWS
+from traces.errors import TraceError
 from traces.file import dumps, facts_from_data, read_spaces, write
 from traces.recognition import read
 from traces.rendering import document_data
@@ -292,3 +293,16 @@ def test_several_files_become_one_trace_where_their_names_agree(tmp_path, exampl
     first, second = load(tmp_path / "both.db"), load(tmp_path / "one.db")
     assert document_data(first) == document_data(second) == document_data(gathered(both, "x"))
     assert first.conversations.names == ["delusion-unsteered", "delusion-capped"]
+
+
+def test_recordings_whose_probes_make_a_space_ambiguous_are_not_joined(tmp_path, examples):
+    data = document_data(read(examples / "qwen3-32b-aura.yaml"))
+    data["conversations"] = {"other": data["conversations"].pop("delusion-unsteered")}
+    data["probes"] = {"again": data["probes"].pop("assistant")}
+    for turn in data["conversations"]["other"]["turns"]:
+        turn["at"] = {"again": turn["at"]["assistant"]}
+    save(tmp_path / "t.db", [read(examples / "qwen3-32b-aura.yaml")])
+    before = (tmp_path / "t.db").read_bytes()
+    with pytest.raises(TraceError, match="recorded 2 times"):
+        save(tmp_path / "t.db", [facts_from_data(data)])
+    assert (tmp_path / "t.db").read_bytes() == before

@@ -21,20 +21,7 @@ REGIONS = ("calm", "aura", "evil")
 AXES = ("x", "y")
 ROLES = ("user", "assistant", "user", "assistant", "assistant", "tool", "system")
 # Weighted, the plainest first. Few choices a turn, so that turns can be shrunk away.
-STATED = (
-    "",
-    "",
-    "",
-    "",
-    "cache",
-    "cache",
-    "cache",
-    "server",
-    "server cache",
-    "model",
-    "model cache",
-    "model server cache",
-)
+STATED = (*[""] * 4, *["cache"] * 3, "server", "server cache", "model", "model cache", "model server cache")
 EXTRAS = (*[""] * 10, *["drift"] * 4, "edited", "edited drift", "believes", "believes drift", "shared", "null")
 STATED_REGIONS = (None, None, None, "calm", "calm", "calm", "calm", "aura", "aura", "aura", "evil")
 DRIFTS = (0, 0.005, 0.01, 0.010001, 0.5)

@@ -72,6 +72,12 @@ def _tried(text: str, check: Callable[[_On], Iterator[str]], on: _On) -> Finding
     return Finding(text, tuple(check(on)))
 
 
+def _weights(facts: Facts) -> NDArray[np.int32]:
+    """For each model the number of the first one with the same weights."""
+    identity = model_identities(facts.models)
+    return np.array([list(facts.models).index(identity[key]) for key in facts.models], np.int32)
+
+
 def _stages(facts: Facts, rows: NDArray[Any], saying: str) -> Iterator[str]:
     for row in rows[:5].tolist():
         yield f"{facts.stage_name(row)} {saying}"
@@ -178,14 +184,14 @@ def _links(facts: Facts) -> Iterator[str]:
 
 
 def _derivations(facts: Facts) -> Iterator[str]:
-    caches = facts.caches
+    caches, weights = facts.caches, _weights(facts)
     current = caches.source.copy()
     for _ in range(len(caches).bit_length() + 1):
         current = np.where(current >= 0, current[current], -1) if len(current) else current
     for c in np.flatnonzero(current >= 0)[:5].tolist():
         yield f"cache {caches.names[c]} is derived from itself"
     for c in np.flatnonzero(caches.source >= 0).tolist():
-        if caches.model[c] != caches.model[caches.source[c]]:
+        if weights[caches.model[c]] != weights[caches.model[caches.source[c]]]:
             yield f"cache {caches.names[c]} is derived from a cache of another model"
     alone = np.isin(caches.how, [DERIVATIONS.index(how) for how in ("transferred", "edited")]) & (caches.source < 0)
     for c in np.flatnonzero(alone).tolist():
@@ -193,10 +199,11 @@ def _derivations(facts: Facts) -> Iterator[str]:
 
 
 def _cache_of_turn(facts: Facts) -> Iterator[str]:
-    turns, caches = facts.turns, facts.caches
+    turns, caches, weights = facts.turns, facts.caches, _weights(facts)
     rows = np.flatnonzero(turns.kv >= 0)
     mine = turns.kv[rows]
-    yield from _stages(facts, rows[caches.model[mine] != turns.model[rows]], "uses a cache of another model")
+    foreign = weights[caches.model[mine]] != weights[turns.model[rows]]
+    yield from _stages(facts, rows[foreign], "uses a cache of another model")
     elsewhere = (caches.server[mine] >= 0) & (turns.server[rows] >= 0) & (caches.server[mine] != turns.server[rows])
     yield from _stages(facts, rows[elsewhere], "uses a cache that is on another server")
 
@@ -205,8 +212,7 @@ def _shared(facts: Facts) -> Iterator[str]:
     turns = facts.turns
     rows = np.flatnonzero(turns.shared_from >= 0)
     origin = turns.shared_from[rows]
-    identity = model_identities(facts.models)
-    weights = np.array([list(facts.models).index(identity[key]) for key in facts.models], np.int32)
+    weights = _weights(facts)
     yield from _stages(
         facts, rows[weights[turns.model[origin]] != weights[turns.model[rows]]], "shares the cache of another model"
     )

@@ -88,6 +88,9 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
             return TraceError(where, f"{shown} is missing", _EXPECTED.get(leaf, f"a value for {shown}"))
         case kind_of_error:
             expected = _TYPES.get(kind_of_error, first["msg"][:1].lower() + first["msg"][1:])
+            most = {**first.get("ctx", {})}.get("le")
+            if most is not None:
+                return TraceError(where, f"{shown} is {quoted(value)}", f"a whole number of at most {most:,}")
             if kind_of_error == "literal_error":
                 expected = _EXPECTED.get(leaf, expected)
                 known = expected.removeprefix("one of ").split(", ")
@@ -122,7 +125,9 @@ def place_of(source: Source, loc: Place) -> str:
         case _:
             described = source.name
     line = source.line(loc)
-    return described if line is None or (line == 1 and not loc) else f"{described} (line {line})"
+    if line is None or (line == 1 and not loc):
+        return described
+    return f"{described}, line {line}" if described == source.name else f"{described} (line {line})"
 
 
 def _at_line(source: Source, loc: Place) -> str:

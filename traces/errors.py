@@ -77,4 +77,6 @@ def _brief(text: str) -> str:
     return text if len(text) <= _LONGEST_PART else f"{text[: _LONGEST_PART // 2]} … {text[-_LONGEST_PART // 2 :]}"
 
 
-_ONE_LINE = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
+_ONE_LINE = dict.fromkeys(
+    (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " "
+)

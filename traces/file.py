@@ -14,7 +14,7 @@ from traces.errors import TraceError
 from traces.facts import Facts
 from traces.rendering import document_data
 from traces.resolution import facts_from
-from traces.text import Source, parse
+from traces.text import parse
 from traces.vocabulary import Space, SpaceFile
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -41,12 +41,12 @@ def facts_from_data(data: Mapping[str, Any], name: str = "trace") -> Facts:
     """
     # Through text, so that data from Python means just what the same file would.
     try:
-        plain = json.loads(json.dumps(data))
-    except (TypeError, ValueError) as error:
+        text = json.dumps(data)
+    except (TypeError, ValueError, RecursionError) as error:
         raise TraceError(
             name, f"it holds a value that no trace file can: {error}", "mappings, lists, text, numbers"
         ) from None
-    return facts_from(Source(name, plain))
+    return facts_from(parse(name, text.encode(), nan=True))
 
 
 def read_spaces(path: Path) -> dict[str, Space]:
@@ -70,6 +70,8 @@ def dumps(facts: Facts, suffix: str = ".yaml", comment: str = "") -> str:
 
 def write(facts: Facts, path: Path) -> None:
     """Write a trace file whole or not at all. Raises `TraceError` where it cannot be written."""
+    if not path.absolute().parent.is_dir():
+        raise TraceError(str(path), "its folder does not exist", "a folder that exists")
     text = dumps(facts, path.suffix)
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -99,9 +101,9 @@ def _yaml_text(data: Mapping[str, Any]) -> str:
         return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str" and not _looks_typed(
-            value
-        )
+        # PyYAML quotes by the rules of YAML 1.1; what other readers take for a date or a truth value is quoted as well.
+        tag = dumper.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]
+        plain = tag == "tag:yaml.org,2002:str" and not _looks_typed(value)
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
     Dumper.ignore_aliases = ignore_aliases  # type: ignore[method-assign,assignment]

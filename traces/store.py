@@ -21,13 +21,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, insert
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from traces.errors import TraceError
 from traces.facts import Facts, TurnDetail
-from traces.labelling import STATED, check_space_fits, labelling_names
-from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata
+from traces.labelling import STATED, check_space_fits, labelling_names, regions_of
+from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata, recording
 from traces.store_reading import read_details, read_facts
 from traces.store_writing import Progress, add_facts, add_spaces
 from traces.vocabulary import Space
@@ -69,15 +69,13 @@ def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = No
     """
     if path.exists():
         with _opened(path, writing=True) as connection:
-            for facts in recordings:
-                add_facts(connection, facts, path.name, progress)
+            _add_all(connection, recordings, path.name, progress)
         return
     with _saying_why(path), _new_file(path) as temporary:
         engine = _engine(temporary, "rwc", writing=True)
         with engine.begin() as connection:
             create_tables(connection)
-            for facts in recordings:
-                add_facts(connection, facts, path.name, progress)
+            _add_all(connection, recordings, path.name, progress)
         # Lasting, and impossible within the transaction that SQLAlchemy opens for every connection.
         with closing(sqlite3.connect(temporary)) as finished:
             finished.execute("PRAGMA journal_mode = WAL")
@@ -88,8 +86,7 @@ def gathered(recordings: Sequence[Facts], name: str) -> Facts:
     engine = _engine(None, "rwc", writing=True)
     with engine.begin() as connection:
         create_tables(connection)
-        for facts in recordings:
-            add_facts(connection, facts, name, None)
+        _add_all(connection, recordings, name, None)
         joined = read_facts(connection, name)
         details = read_details(connection)
     joined.details = lambda: details
@@ -109,6 +106,16 @@ def add_labelling(path: Path, name: str, spaces: Mapping[str, Space]) -> Facts:
             check_space_fits(facts, key, space)
         add_spaces(connection, name, spaces, own=False)
     return load(path)
+
+
+def _add_all(connection: Connection, recordings: Sequence[Facts], target: str, progress: Progress | None) -> None:
+    for facts in recordings:
+        add_facts(connection, facts, target, progress)
+    if connection.execute(select(func.count()).select_from(recording)).scalar_one() > 1:
+        # Each recording may be sound and the whole not: a space that fits one may be ambiguous among the probes of both.
+        joined = read_facts(connection, target)
+        for labelling in (None, *labelling_names(joined)):
+            regions_of(joined, labelling)
 
 
 def create_tables(connection: Connection) -> None:

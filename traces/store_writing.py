@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, Table, insert, select
 
 from traces import schema
-from traces.errors import TraceError
+from traces.errors import TraceError, quoted
 from traces.facts import Facts, TurnDetail
 from traces.store_reading import read_spaces
 from traces.vocabulary import Intervention, Model, Probe, Server, Space
@@ -109,8 +109,8 @@ def _same_or_new(
                 differing = next(field for field in row if row[field] != stored[field])
                 raise TraceError(
                     f"{name}: {kind} {key}",
-                    f"its {differing} is {row[differing]!r}, but {target} has a {kind} of that name "
-                    f"with {stored[differing]!r}",
+                    f"its {differing} is {quoted(row[differing])}, but {target} has a {kind} of that name "
+                    f"with {quoted(stored[differing])}",
                     "the same thing under the same name, or --prefix to put each file's name before its own names",
                 )
             ids.append(known[key]["id"])

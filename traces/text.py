@@ -15,7 +15,8 @@ from typing import Any
 from traces.errors import TraceError, quoted
 
 LONGEST_YAML_LINE = 1_000_000
-LARGEST_EXPANSION = 5_000_000
+LARGEST_EXPANSION = 100_000
+LARGEST_FLOW_MAPPING = 1_000_000
 DEEPEST_NESTING = 64
 
 Place = tuple[str | int, ...]
@@ -32,6 +33,7 @@ _SPECIAL = {
 }  # fmt: skip
 _NOT_A_NUMBER = re.compile(r"\.(nan|NaN|NAN)\Z")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass
@@ -109,14 +111,20 @@ def _json(name: str, text: str, nan: bool) -> Source:
 
     try:
         source.data = json.loads(text, object_pairs_hook=once, parse_constant=not_finite)
+        if _SURROGATE.search(text):
+            json.dumps(source.data, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        if text.lstrip()[:1] == "{" and "\n" in text[:200]:
+        if text.lstrip()[:1] == "{" and "\n" in text[:200] and len(text) <= LARGEST_FLOW_MAPPING:
             # A YAML flow mapping also begins with a brace.
             try:
                 return _yaml(name, text)
             except TraceError:
                 pass
         raise _not_text(name, f"it is not JSON: {error.msg} (column {error.colno})", error.lineno) from None
+    except UnicodeEncodeError:
+        raise TraceError(name, "it holds half of a surrogate pair", "text in Unicode") from None
+    except ValueError:
+        raise TraceError(name, "it holds a number of thousands of digits", "numbers of at most 30 digits") from None
     except RecursionError:
         raise TraceError(name, "it is nested too deeply", f"at most {DEEPEST_NESTING} levels") from None
     return source
@@ -143,6 +151,7 @@ def _yaml(name: str, text: str) -> Source:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        _refuse_depth(name, text, loader, yaml)
         root = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -161,12 +170,31 @@ def _yaml(name: str, text: str) -> Source:
     return source
 
 
+def _refuse_depth(name: str, text: str, loader: Any, yaml: Any) -> None:
+    """Before anything is composed: composing recurses in C, and a file that is deep enough would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST_NESTING:
+                raise _too_deep(f"{name}, line {event.start_mark.line + 1}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _too_deep(where: str) -> TraceError:
+    return TraceError(where, "it is nested too deeply", f"at most {DEEPEST_NESTING} levels")
+
+
 def _refuse_bombs(name: str, root: Any, yaml: Any) -> None:
     """Count what the aliases expand to, each node once, before anything is built from them."""
-    sizes: dict[int, int] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()
+    written = 1
 
-    def size(node: Any, depth: int) -> int:
+    def size(node: Any) -> tuple[int, int]:
+        """How many values a collection holds, and how deep it is."""
+        nonlocal written
         key = id(node)
         if key in sizes:
             return sizes[key]
@@ -174,28 +202,28 @@ def _refuse_bombs(name: str, root: Any, yaml: Any) -> None:
             raise TraceError(
                 f"{name}, line {node.start_mark.line + 1}", "an alias refers to itself", "data without cycles"
             )
-        if depth > DEEPEST_NESTING:
-            raise TraceError(
-                f"{name}, line {node.start_mark.line + 1}",
-                "it is nested too deeply",
-                f"at most {DEEPEST_NESTING} levels",
-            )
-        total = 1
+        total, depth = 1, 0
         if not isinstance(node, yaml.ScalarNode):
             open_nodes.add(key)
             children = node.value
             if isinstance(node, yaml.MappingNode):
                 children = [part for pair in children for part in pair]
+            written += len(children)
             for child in children:
-                total += 1 if isinstance(child, yaml.ScalarNode) else size(child, depth + 1)
+                of_child, below = (1, 0) if isinstance(child, yaml.ScalarNode) else size(child)
+                total, depth = total + of_child, max(depth, below + 1)
             open_nodes.discard(key)
-        sizes[key] = total
-        return total
+        if depth > DEEPEST_NESTING:
+            raise _too_deep(f"{name}, line {node.start_mark.line + 1}")
+        sizes[key] = total, depth
+        return total, depth
 
-    expanded = size(root, 0)
-    if expanded > LARGEST_EXPANSION and expanded > 10 * sum(1 for _ in sizes):
+    expanded, _ = size(root)
+    if expanded > LARGEST_EXPANSION and expanded > 10 * written:
         raise TraceError(
-            name, f"its aliases expand to {expanded:,} values", f"at most {LARGEST_EXPANSION:,} values in a YAML file"
+            name,
+            f"its aliases expand to {expanded:,} values",
+            f"at most {LARGEST_EXPANSION:,}, or ten times those written",
         )
 
 

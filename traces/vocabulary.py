@@ -8,14 +8,18 @@ and `traces.stages`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from traces.errors import quoted
+
 FORMAT_VERSION = 1
+DEEPEST_NESTING = 64
 
 ROLES = ("system", "user", "assistant", "tool")
 """Who a turn's tokens belong to. The position in this tuple is the code in columns and in the store."""
@@ -40,9 +44,13 @@ def _expect(found: str, expected: str) -> PydanticCustomError:
     return PydanticCustomError("trace", "{found}|{expected}", {"found": found, "expected": expected})
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def _name(text: str) -> str:
-    if not text or text != text.strip() or any(ord(c) < 32 for c in text):
-        raise _expect(f'the name is "{text}"', "a name without blanks at its ends and without line breaks")
+    if not text or text != text.strip() or _CONTROLS.search(text):
+        expected = "a name without blanks at its ends, line breaks or control characters"
+        raise _expect(f"the name is {quoted(text)}", expected)
     return text
 
 
@@ -54,32 +62,56 @@ def _iso_time(text: str) -> str:
     return text
 
 
+def _is_bound(end: Any) -> bool:
+    """A number or infinity, but no whole number beyond what floating point can hold."""
+    return isinstance(end, int | float) and not isinstance(end, bool) and (abs(end) <= 1e300 or abs(end) == math.inf)
+
+
 def _range(pair: Any) -> Any:
+    shown = f"[{', '.join(map(quoted, pair))}]" if isinstance(pair, list | tuple) else quoted(pair)
     if not isinstance(pair, list | tuple) or len(pair) != 2:
-        raise _expect(f"the range is {pair!r}", "a closed range [low, high]; null = unbounded")
+        raise _expect(f"the range is {shown}", "a closed range [low, high]; null = unbounded")
     low, high = pair
     for end in pair:
-        if end is not None and (isinstance(end, bool) or not isinstance(end, int | float) or math.isnan(end)):
-            raise _expect(f"the range is [{low}, {high}]", "two numbers; null = unbounded")
+        if end is not None and not _is_bound(end):
+            raise _expect(f"the range is {shown}", "two numbers; null = unbounded")
     if low is not None and high is not None and low > high:
-        raise _expect(f"the range is [{low}, {high}]", "a closed range [low, high] with low <= high")
+        raise _expect(f"the range is {shown}", "a closed range [low, high] with low <= high")
     return (None if low is None else float(low), None if high is None else float(high))
 
 
+def _free(data: dict[str, Any], of: ValidationInfo) -> dict[str, Any]:
+    level: list[Any] = [data]
+    for _ in range(DEEPEST_NESTING):
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+        if not all(math.isfinite(child) for child in level if isinstance(child, float)):
+            raise _expect(f"{of.field_name} holds NaN or infinity", "finite numbers, or null where none was recorded")
+        level = [child for child in level if isinstance(child, dict | list)]
+        if not level:
+            return data
+    raise _expect(f"{of.field_name} is nested too deeply", f"at most {DEEPEST_NESTING} levels")
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Free = Annotated[dict[str, Any], AfterValidator(_free)]
 Time = Annotated[str, AfterValidator(_iso_time)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Layer = Annotated[int, Field(ge=-(10**9), le=10**9)]
 Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Range = Annotated[tuple[float | None, float | None], BeforeValidator(_range)]
 Layers = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
-Ints = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Ints = Annotated[
+    tuple[Annotated[int, Field(ge=-(2**31), le=2**31 - 1)], ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+]
 
 
 class _Word(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Validators are built when first used: a trace.db needs few of them, and every start of the command would pay for all.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Model(_Word):
@@ -124,7 +156,7 @@ class Space(_Word):
 
     model: Name
     axes: Names
-    layer: int | None = None
+    layer: Layer | None = None
     pooling: Name | None = None
     unit: str | None = None
     source: str | None = None
@@ -149,7 +181,7 @@ class Probe(_Word):
     """What one coordinate measures: an axis of a residual stream, at a layer, pooled over a turn's tokens."""
 
     axis: Name
-    layer: int | None = None
+    layer: Layer | None = None
     pooling: Name | None = None
     unit: str | None = None
     source: str | None = None
@@ -185,12 +217,12 @@ class KVCache(_Word):
     server: Name | None = None
     source: Name | None = Field(default=None, alias="from")
     how: Derivation
-    positions: Annotated[int, Field(ge=0)] | None = None
+    positions: Annotated[int, Field(ge=0, le=10**9)] | None = None
     drift: Drift | None = None
     drift_kl: Drift | None = None
     time: Time | None = None
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
 class TokenCoordinates(_Word):
@@ -225,7 +257,7 @@ class Turn(_Word):
     token_ids: Ints | None = None
     token_marks: str | None = None
     """One letter a token: `c` content, `t` template, `h` thinking."""
-    sampling: dict[str, Any] | None = None
+    sampling: Free | None = None
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Turn:
@@ -248,7 +280,7 @@ class Conversation(_Word):
     """A sequence of turns; it may branch from a parent after the first `at` turns of the parent's path."""
 
     parent: Name | None = None
-    at: Annotated[int, Field(ge=0)] | None = None
+    at: Annotated[int, Field(ge=0, le=10**9)] | None = None
     turns: tuple[Turn, ...]
 
     @model_validator(mode="before")
@@ -289,7 +321,7 @@ class TraceDocument(_Word):
     individuation: int
     title: str | None = None
     source: str | None = None
-    case: dict[str, Any] | None = None
+    case: Free | None = None
     models: dict[Name, Model]
     servers: dict[Name, Server] | None = None
     spaces: dict[Name, Space] = Field(default_factory=dict)
@@ -304,12 +336,16 @@ class TraceDocument(_Word):
     def _servers_as_a_mapping(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and isinstance(data.get("servers"), list):
             servers = data["servers"]
-            names = [name for name in servers if isinstance(name, str)]
-            if len(names) != len(servers) or len(set(names)) != len(names):
-                raise _expect(
-                    "servers is a list with an entry twice or one that is not a name", "a list of names, each once"
-                )
-            return {**data, "servers": {name: {} for name in names}}
+            names: dict[str, dict[str, Any]] = {}
+            for name in servers:
+                if not isinstance(name, str):
+                    raise _expect(
+                        f"servers has the entry {quoted(name)}", "a list of names (in quotes if they look like numbers)"
+                    )
+                if name in names:
+                    raise _expect(f"servers has {quoted(name)} twice", "a list of names, each once")
+                names[name] = {}
+            return {**data, "servers": names}
         return data
 
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from traces.facts import Facts
+
+_LONG_TO_READ = 1_000_000
+_LONG_TO_STORE = 100_000
 
 
 @click.command(
@@ -45,7 +50,7 @@ def import_(context: click.Context, files: tuple[str, ...], output: str, prefix:
 
     context.meta["individuation.writes"] = True
     target = Path(output)
-    recordings = [_read(Path(file), no_text) for file in files]
+    recordings = _read_all([Path(file) for file in files], no_text)
     if prefix:
         recordings = [prefixed(facts, name) for facts, name in zip(recordings, prefixes(recordings), strict=True)]
     for facts in recordings:
@@ -68,23 +73,27 @@ def import_(context: click.Context, files: tuple[str, ...], output: str, prefix:
     )
 
 
-def _read(file: Path, no_text: bool) -> Facts:
+def _read_all(files: list[Path], no_text: bool) -> list[Facts]:
     from traces.recognition import read
     from traces.together import without_text
 
-    facts = read(file)
-    return without_text(facts) if no_text else facts
+    sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
+    recordings = []
+    with _bar(worth_it=sum(sizes) > _LONG_TO_READ) as bar:
+        task = bar.add_task("Reading", total=sum(sizes))
+        for file, size in zip(files, sizes, strict=True):
+            facts = read(file)
+            recordings.append(without_text(facts) if no_text else facts)
+            bar.advance(task, size)
+    return recordings
 
 
 def _save(target: Path, recordings: list[Facts]) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from traces.store import save
 
     total = sum(len(facts.turns) for facts in recordings)
-    with Progress(console=Console(stderr=True), transient=True, disable=not _worth_a_bar(total)) as bar:
-        task = bar.add_task("Storing turns", total=total)
+    with _bar(worth_it=total > _LONG_TO_STORE) as bar:
+        task = bar.add_task("Storing", total=total)
         before = [0]
 
         def progress(done: int, of: int) -> None:
@@ -95,7 +104,10 @@ def _save(target: Path, recordings: list[Facts]) -> None:
         save(target, recordings, progress)
 
 
-def _worth_a_bar(turns: int) -> bool:
+def _bar(worth_it: bool) -> Progress:
     import sys
 
-    return turns > 100_000 and sys.stderr.isatty()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True, disable=not (worth_it and sys.stderr.isatty()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib.metadata import EntryPoint, entry_points
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from click_default_group import DefaultGroup
@@ -12,7 +12,15 @@ from click_default_group import DefaultGroup
 from individuation import __version__
 from traces.errors import TraceError
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 GROUP = "individuation.commands"
+
+# The command must start in a fraction of a second. It does no linear algebra, so the threads that numpy's library would
+# start are waste; and pydantic would look for plugins in every installed package.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 class InputError(click.ClickException):
@@ -34,11 +42,14 @@ class Commands(DefaultGroup):  # type: ignore[misc]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A sub-command, loaded; for any other word the default one, with the word as its first argument."""
-        entries = _entries()
+        is_path = os.sep in cmd_name or "." in cmd_name
+        entries = {} if is_path else _entries()
         if cmd_name not in entries:
             # The attribute by which click-default-group hands the word on.
             ctx.arg0 = cmd_name  # type: ignore[attr-defined]
-            cmd_name = self.default_cmd_name
+            from individuation.cli.count import count
+
+            return count
         command: click.Command = entries[cmd_name].load()
         return command
 
@@ -54,6 +65,8 @@ class Commands(DefaultGroup):  # type: ignore[misc]
 
 
 def _entries() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -26,7 +26,7 @@ CITATION = (
 )
 _KEYS = {"case", "condition", "model", "monitor_layer", "capping_experiment", "conversation"}
 _CONDITIONS = ("unsteered", "cap_asst")
-_CAPPING = re.compile(r"layers_(\d+):(\d+)-p([\d.]+)\Z")
+_CAPPING = re.compile(r"layers_(\d{1,4}):(\d{1,4})-p([\d.]+)\Z")
 _AXIS = "assistant"
 
 
@@ -45,9 +45,12 @@ class MiniExperiment:
         condition = data["condition"]
         if condition not in _CONDITIONS:
             raise TraceError(source.name, f"condition is {quoted(condition)}", one_of(_CONDITIONS))
-        for key, kind in (("case", str), ("model", str), ("monitor_layer", int), ("conversation", list)):
+        for key, kind, words in (
+            ("case", str, "text"), ("model", str, "text"), ("monitor_layer", int, "a whole number"),
+            ("conversation", list, "a list of turns"),
+        ):  # fmt: skip
             if not isinstance(data[key], kind):
-                raise TraceError(source.name, f"{key} is {quoted(data[key])}", f"a {kind.__name__}")
+                raise TraceError(source.name, f"{key} is {quoted(data[key])}", words)
         model = data["model"].rpartition("/")[2].lower()
         case = re.sub(r"\W+", "-", data["case"].lower()).strip("-")
         capped = condition == "cap_asst"
@@ -88,8 +91,8 @@ class MiniExperiment:
         turn: dict[str, Any] = {"role": role, "tokens": None}
         if number:
             turn["cache"] = "unknown"
-        if projection is not None and math.isfinite(projection):
-            turn["at"] = {_AXIS: float(projection)}
+        if projection is not None and abs(projection) < math.inf:
+            turn["at"] = {_AXIS: projection}
         if content is not None:
             turn["text"] = content
         if capped and role == "assistant":

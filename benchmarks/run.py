@@ -1,0 +1,42 @@
+"""All benchmarks: prints a table, writes out/results.json, and fails where a bar is missed."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+
+import measuring
+import minds
+import start
+import store
+
+
+def main() -> int:
+    chosen = measuring.options(__doc__).parse_args()
+    machine = measuring.machine()
+    today = datetime.date.today().isoformat()
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(f"{today}, {chosen.stages:,} stages, medians of {chosen.repeat} alternating runs\n", flush=True)
+    figures = []
+    for part in (start, minds, store):
+        measured = part.measure(chosen.stages, chosen.repeat)
+        print(measuring.table(measured), end="\n\n", flush=True)
+        figures += measured
+    out = measuring.ROOT / "benchmarks" / "out"
+    out.mkdir(exist_ok=True)
+    results = {
+        "date": today,
+        "machine": machine,
+        "stages": chosen.stages,
+        "repeat": chosen.repeat,
+        "figures": [figure.to_dict() for figure in figures],
+    }
+    (out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    missed = [figure.name.strip() for figure in figures if figure.met is False]
+    print(f"missed: {'; '.join(missed)}" if missed else "all bars met")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""Make the pages and pictures that come from the code: docs/views.md, docs/img/views.svg, docs/img/overview.svg.
+
+    python docs/build.py            write them
+    python docs/build.py --check    write nothing; name the files that the code would have otherwise, and exit with 1
+
+views.svg is drawn by Graphviz. Its bytes differ between versions of Graphviz, so --check only asks that it is there,
+and without the program `dot` the picture stays as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from rich.terminal_theme import TerminalTheme
+
+DOCS = Path(__file__).resolve().parent
+VIEWS_PAGE = DOCS / "views.md"
+VIEWS_PICTURE = DOCS / "img" / "views.svg"
+OVERVIEW_PICTURE = DOCS / "img" / "overview.svg"
+
+EXAMPLE = "examples/qwen3-32b-aura.yaml"
+COLUMNS = 100
+
+# semantics.md §7, laws 1 to 3, with branching=one: the first refines the second. Each view stands for its default
+# readings; the others are named.
+NEW_INSTANCE = "virtual-instance\nreconstruction=new"
+SAME_PERSONA = "instance-persona\nrecurrence=same"
+REFINES = (
+    (NEW_INSTANCE, "virtual-instance"),
+    (NEW_INSTANCE, "thread"),
+    (NEW_INSTANCE, "model"),
+    ("virtual-instance", "thread"),
+    ("virtual-instance", "model"),
+    ("instance-persona", SAME_PERSONA),
+    ("instance-persona", "virtual-instance"),
+    ("instance-persona", "model-persona"),
+    (SAME_PERSONA, "virtual-instance"),
+    (SAME_PERSONA, "model-persona"),
+    ("model-persona", "model"),
+    ("physical-instance", "model"),
+)
+
+# --- docs/views.md
+
+_HEAD = """\
+<!-- Made by docs/build.py from the code (`make docs`). Do not edit. -->
+
+# Views and readings
+
+A **view** says which stages of recorded conversations belong to one mind. A **reading** is the answer to a question
+that the paper (Beckmann & Butlin 2026, *Where is the Mind? Persona Vectors and LLM Individuation*, arXiv:2604.17031)
+leaves open; each view has the readings that matter to it, and each reading has a default. Sections (§) are those of the
+paper. On the command line, `individuate views` prints this page in short.
+
+## Views
+"""
+
+_ORDER = """\
+### Which views refine which
+
+A view refines another if each of its minds lies within one mind of the other, on the stages that both assign. An arrow
+leads from the finer view to the coarser one. Arrows that follow from others are left out.
+
+![Refinement order of the views](img/views.svg)
+
+Views stand for their default readings unless the box says otherwise. The order holds with `branching=one`. Under `end`
+and `closest` it can fail: whether two stages are one mind may then depend on a third. The result says so in a caveat.
+
+Two views have no place in the picture. forward-pass sorts token positions, not stages. abstract-model-persona sorts
+stages as model-persona does with `weights=exact`, and counts the regions besides that no stage is in.
+"""
+
+_READINGS = """\
+## Readings
+
+Choose one with `--reading NAME=VALUE` on the command line, or as `NAME=VALUE` in a call of `individuation.individuate`.
+"""
+
+
+def views_page() -> str:
+    """The text of docs/views.md."""
+    from individuation.catalogue import described
+    from rules.readings import ALL
+    from rules.registry import VIEWS
+
+    data = described(list(VIEWS.values()))
+    default = {reading.name: reading.default for reading in ALL}
+    return "\n".join(
+        [
+            _HEAD,
+            _table(("view", "same mind if and only if", "source"), map(_view_row, data["views"])),
+            _ORDER,
+            *map(_view_section, data["views"]),
+            _READINGS,
+            _table(("reading", "default", "other values"), (_reading_row(r, default) for r in data["readings"])),
+            *(_reading_section(reading, default) for reading in data["readings"]),
+        ]
+    )
+
+
+def _link(name: str) -> str:
+    # Readings have an underscore where views have a hyphen, so their headings have distinct anchors.
+    return f"[{name}](#{name})"
+
+
+def _table(titles: tuple[str, ...], rows: Any) -> str:
+    lines = [titles, ("---",) * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _view_row(view: dict[str, Any]) -> tuple[str, ...]:
+    return _link(view["view"]), view["definition"], view["source"]
+
+
+def _view_section(view: dict[str, Any]) -> str:
+    readings = ", ".join(map(_link, view["readings"])) or "none"
+    return (
+        f"### {view['view']}\n\n"
+        f"Same mind if and only if: **{view['definition']}**\n\n"
+        f"{view['explanation']}\n\n"
+        f"- Source: {view['source']}\n"
+        f"- Readings: {readings}\n"
+    )
+
+
+def _reading_row(reading: dict[str, Any], default: dict[str, Any]) -> tuple[str, ...]:
+    name = reading["reading"]
+    return _link(name), f"`{default[name]}`", _others(reading, default)
+
+
+def _others(reading: dict[str, Any], default: dict[str, Any]) -> str:
+    others = [value for value in reading["values"].split(", ") if value != str(default[reading["reading"]])]
+    return ", ".join(value.removeprefix("or ") if " " in value else f"`{value}`" for value in others)
+
+
+def _reading_section(reading: dict[str, Any], default: dict[str, Any]) -> str:
+    return (
+        f"### {reading['reading']}\n\n"
+        f"{reading['question']}\n\n"
+        f"- Values: `{default[reading['reading']]}` (default), {_others(reading, default)}\n"
+        f"- Source: {reading['source']}\n"
+        f"- Views: {', '.join(map(_link, reading['views']))}\n"
+    )
+
+
+# --- docs/img/views.svg
+
+
+def views_picture() -> bytes | None:
+    """The refinement order as SVG, or None where there is no `dot` to draw it."""
+    import graphviz
+    import networkx
+
+    order = networkx.DiGraph(REFINES)
+    reduced = networkx.transitive_reduction(order)
+    drawing = graphviz.Digraph(
+        graph_attr={"rankdir": "BT", "bgcolor": "white", "pad": "0.3", "nodesep": "0.5", "ranksep": "0.55"},
+        node_attr={
+            "shape": "box", "style": "rounded,filled", "fillcolor": "#eef2f7", "color": "#44546a",
+            "fontcolor": "#1b2430", "fontname": "Helvetica,Arial,sans-serif", "fontsize": "13", "margin": "0.18,0.1",
+        },
+        edge_attr={"color": "#44546a", "arrowsize": "0.8"},
+    )  # fmt: skip
+    # In the order of the pairs, so that the picture does not hang on the order of a set.
+    for name in order.nodes:
+        drawing.node(name.replace("\n", " "), name)
+    for finer, coarser in REFINES:
+        if reduced.has_edge(finer, coarser):
+            drawing.edge(finer.replace("\n", " "), coarser.replace("\n", " "))
+    try:
+        return bytes(drawing.pipe(format="svg"))
+    except graphviz.ExecutableNotFound:
+        return None
+
+
+# --- docs/img/overview.svg
+
+# Without rich's window decoration and web font: a sheet of its own colour, so that it is readable on light and dark
+# pages alike, and in print.
+_SHEET = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
+<title>$ individuate EXAMPLE</title>
+<style>
+.{unique_id}-matrix, .{unique_id}-prompt {{
+  font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace;
+  font-size: {char_height}px;
+}}
+.{unique_id}-prompt {{ fill: #57606a; }}
+{styles}
+</style>
+<defs>
+{lines}
+</defs>
+<rect width="{width}" height="{height}" rx="8" fill="#ffffff" stroke="#afb8c1" stroke-width="2"/>
+<text class="{unique_id}-prompt" x="{terminal_x}" y="27" xml:space="preserve">$ individuate EXAMPLE</text>
+<g transform="translate({terminal_x}, {terminal_y})">
+{backgrounds}
+<g class="{unique_id}-matrix" xml:space="preserve">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+
+
+def overview_picture() -> str:
+    """What `individuate EXAMPLE` prints, as SVG. The same output gives the same bytes."""
+    from rich.console import Console
+
+    from individuation.cli.main import cli
+
+    # No environment: neither NO_COLOR nor the kind of terminal that this runs in may show.
+    recorder = Console(
+        record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False,
+        legacy_windows=False, _environ={},
+    )  # fmt: skip
+    with chdir(DOCS.parent), patch("individuation.cli.terminal.console", lambda: recorder):
+        cli.main([EXAMPLE], prog_name="individuate", standalone_mode=False)
+    sheet = _SHEET.replace("EXAMPLE", EXAMPLE)
+    # The width of a glyph in most monospaced fonts is 0.6 of their size: with it, lines keep their length even where
+    # `textLength` is not heeded.
+    picture = recorder.export_svg(
+        theme=_theme(), code_format=sheet, font_aspect_ratio=0.6, unique_id="individuate", clear=False
+    )
+    if "virtual-instance" not in picture:
+        raise RuntimeError("the command printed past the recording console")
+    return "\n".join(line.rstrip() for line in picture.splitlines()) + "\n"
+
+
+def _theme() -> TerminalTheme:
+    from rich.terminal_theme import TerminalTheme
+
+    ansi = [
+        (36, 41, 47), (207, 34, 46), (17, 99, 41), (125, 78, 0),
+        (9, 105, 218), (130, 80, 223), (27, 124, 131), (110, 119, 129),
+    ]  # fmt: skip
+    return TerminalTheme((255, 255, 255), (27, 31, 36), ansi, ansi)
+
+
+# --- all of them
+
+
+def stale() -> list[str]:
+    """The files that are not as the code would have them, by their path from the root."""
+    found = []
+    if not VIEWS_PICTURE.exists():
+        found.append(VIEWS_PICTURE)
+    for path, text in ((VIEWS_PAGE, views_page()), (OVERVIEW_PICTURE, overview_picture())):
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            found.append(path)
+    return [path.relative_to(DOCS.parent).as_posix() for path in found]
+
+
+def build() -> None:
+    """Write all pages and pictures."""
+    OVERVIEW_PICTURE.parent.mkdir(exist_ok=True)
+    VIEWS_PAGE.write_text(views_page(), encoding="utf-8")
+    OVERVIEW_PICTURE.write_text(overview_picture(), encoding="utf-8")
+    drawn = views_picture()
+    if drawn is None:
+        print("docs/build.py: there is no `dot` (Graphviz), so docs/img/views.svg stays as it is", file=sys.stderr)
+    else:
+        VIEWS_PICTURE.write_bytes(drawn)
+
+
+def main(arguments: list[str]) -> int:
+    """Build, or check with `--check`."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    if not arguments:
+        build()
+        return 0
+    found = stale()
+    for path in found:
+        print(f"{path} is not as the code would have it: run `make docs`", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

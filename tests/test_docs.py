@@ -1,0 +1,300 @@
+"""The documentation is true: what is made from the code is current, what is shown runs, what is named exists.
+
+How examples in docs/trace-format.md and docs/store.md are run, in the order of the page, in one folder for each page:
+
+- `<!-- file: NAME -->` before a block writes the block to that file.
+- A yaml or json block with `individuation` at its beginning is read as a trace file and counted under every view, or
+  as a space file where it has no conversations. One whose first line ends in `# refused` must be refused.
+- In a console block every line after `$ ` is run; what follows is its output, `...` standing for any lines. A json
+  block just after holds the output as JSON (`"..."` as a key: the rest is left out).
+- A python block is a doctest.
+- A sql block is one query on the trace.db made from the page's first file; a text block just after holds the rows.
+"""
+
+import ast
+import doctest
+import fnmatch
+import importlib.util
+import json
+import re
+import shlex
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from individuation import VIEWS, TraceError, overview
+from individuation.cli.main import cli
+from rules.readings import ALL
+from traces import schema, text, vocabulary
+from traces.file import read_spaces
+from traces.recognition import read
+from traces.store import save
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+RUNNABLE = ("trace-format.md", "store.md")
+
+_BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
+_LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+
+
+def build_script():
+    spec = importlib.util.spec_from_file_location("docs_build", DOCS / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- what is made from the code
+
+
+def test_pages_and_pictures_made_from_the_code_are_current():
+    assert build_script().stale() == [], "run `make docs`"
+
+
+def test_every_view_and_reading_is_on_the_page_of_views():
+    page = (DOCS / "views.md").read_text(encoding="utf-8")
+    for view in VIEWS.values():
+        assert f"### {view.name}\n" in page
+        assert view.definition in page
+    for reading in ALL:
+        assert f"### {reading.name}\n" in page
+        assert reading.question in page
+        assert all(f"`{value}`" in page for value in reading.values)
+
+
+def test_pictures_load_nothing_from_elsewhere():
+    for picture in (DOCS / "img").glob("*.svg"):
+        found = re.findall(r"https?://[^\"' )]+", picture.read_text(encoding="utf-8"))
+        assert {url for url in found if not url.startswith("http://www.w3.org/")} == set(), picture.name
+
+
+def test_the_picture_of_refinement_says_that_a_missing_dot_leaves_it_alone(monkeypatch, capsys):
+    build = build_script()
+    monkeypatch.setattr(build, "views_picture", lambda: None)
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: None)
+    before = build.VIEWS_PICTURE.read_bytes()
+    assert build.main([]) == 0
+    assert "no `dot`" in capsys.readouterr().err
+    assert build.VIEWS_PICTURE.read_bytes() == before
+
+
+# --- what is shown runs
+
+
+class Block(NamedTuple):
+    kind: str
+    body: str
+    file: str | None
+    line: int
+
+
+def blocks(page):
+    content = (DOCS / page).read_text(encoding="utf-8")
+    return [
+        Block(m["kind"], m["body"], m["file"], content.count("\n", 0, m.start("kind")) + 1)
+        for m in _BLOCK.finditer(content)
+    ]
+
+
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    output, ran = None, set()
+    for block in blocks(page):
+        place = f"docs/{page}:{block.line}"
+        if block.file is not None:
+            Path(block.file).write_text(block.body, encoding="utf-8")
+        match block.kind:
+            case "yaml" | "json" if "individuation" in block.body[:20]:
+                Path(f"example.{block.kind}").write_text(block.body, encoding="utf-8")
+                _try_trace(Path(f"example.{block.kind}"), block.body, place)
+            case "json":
+                _same_data(json.loads(block.body), json.loads(output), place)
+            case "console":
+                output = _run(block.body, place)
+            case "python":
+                _doctest(block.body, place)
+            case "sql":
+                output = _query(block.body)
+            case "text":
+                assert block.body.splitlines() == output, place
+            case _:
+                raise AssertionError(f"{place}: no way to try a block of kind {block.kind}")
+        ran.add(block.kind)
+    assert {"yaml", "console"} <= ran
+
+
+def _try_trace(path, body, place):
+    if body.splitlines()[0].endswith("# refused"):
+        with pytest.raises(TraceError):
+            overview(path)
+    elif "conversations:" in body or '"conversations"' in body:
+        assert len(overview(path)) == len(VIEWS), place
+    else:
+        assert read_spaces(path), place
+
+
+def _same_data(shown, found, place):
+    if isinstance(shown, list) and shown and isinstance(shown[-1], dict) and "..." in shown[-1]:
+        shown, found = shown[:-1], found[: len(shown) - 1]
+    if isinstance(shown, dict) and isinstance(found, dict):
+        assert list(shown) == list(found), place
+        for key in shown:
+            _same_data(shown[key], found[key], place)
+    elif isinstance(shown, list) and isinstance(found, list):
+        assert len(shown) == len(found), place
+        for one, other in zip(shown, found, strict=True):
+            _same_data(one, other, place)
+    else:
+        assert shown == found, place
+
+
+def _run(body, place):
+    output = ""
+    for part in re.split(r"^\$ ", body, flags=re.M)[1:]:
+        command, *expected = part.splitlines()
+        program, *arguments = shlex.split(command)
+        assert program == "individuate", place
+        output = CliRunner().invoke(cli, arguments, prog_name="individuate").output
+        if expected:
+            _same_lines(expected, output.splitlines(), f"{place}: {command}")
+    return output
+
+
+def _same_lines(expected, found, place):
+    """Whether lines are as shown, blanks at their ends aside; `...` stands for any number of lines."""
+    pattern = "".join(".*" if line == "..." else f"{re.escape(line.rstrip())}\n" for line in expected)
+    shown = "".join(f"{line.rstrip()}\n" for line in found)
+    assert re.fullmatch(pattern, shown, re.S), f"{place}\n{shown}"
+
+
+def _doctest(body, place):
+    test = doctest.DocTestParser().get_doctest(body, {}, place, None, 0)
+    report = []
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+def _query(body):
+    if not Path("page.db").exists():
+        save(Path("page.db"), [read(Path("full.yaml"))])
+    with closing(sqlite3.connect("page.db")) as connection:
+        rows = connection.execute(body).fetchall()
+    return ["|".join("" if cell is None else str(cell) for cell in row) for row in rows]
+
+
+def test_the_trace_format_page_names_every_field_word_and_limit():
+    page = (DOCS / "trace-format.md").read_text(encoding="utf-8")
+    records = (
+        vocabulary.TraceDocument, vocabulary.Model, vocabulary.Server, vocabulary.Space, vocabulary.Probe,
+        vocabulary.Intervention, vocabulary.KVCache, vocabulary.TokenCoordinates, vocabulary.Turn,
+        vocabulary.Conversation, vocabulary.Labelling,
+    )  # fmt: skip
+    for record in records:
+        for name, field in record.model_fields.items():
+            assert f"`{field.alias or name}`" in page, f"{record.__name__}.{name}"
+    for word in (*vocabulary.ROLES, *vocabulary.CACHES, *vocabulary.INTERVENTIONS):
+        assert f"`{word}`" in page, word
+    for word in vocabulary.DERIVATIONS:
+        assert f"`how: {word}`" in page, word
+    for limit in (text.DEEPEST_NESTING, text.LARGEST_EXPANSION, text.LONGEST_YAML_LINE, 10**9):
+        assert f"{limit:,}" in page, limit
+
+
+def test_the_store_page_names_every_table_and_column():
+    page = (DOCS / "store.md").read_text(encoding="utf-8")
+    for table in schema.metadata.tables.values():
+        assert f"`{table.name}`" in page, table.name
+        for column in table.columns:
+            assert f"`{column.name}`" in page, f"{table.name}.{column.name}"
+    for _, names in schema.LOOKUPS:
+        for code, name in enumerate(names):
+            assert f"{code} {name}" in page, name
+    assert f"0x{schema.APPLICATION_ID:08X}" in page
+    assert f"`user_version` is {schema.SCHEMA_VERSION}" in page
+
+
+# --- what is named exists
+
+
+def _defined(path):
+    """All functions, classes, methods and module variables of a file, by their dotted names."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_every_rule_and_test_that_conformance_names_exists():
+    page = (DOCS / "conformance.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)(?:::([\w.]+))?`", page))
+    assert any(path.startswith("tests/") for path, _ in named)
+    for path, name in sorted(named):
+        assert (ROOT / path).is_file(), path
+        assert not name or name in _defined(ROOT / path), f"{path}::{name}"
+    cases = set(re.findall(r"case `([a-z-]+)`", page))
+    assert cases <= {path.stem for path in (ROOT / "individuation" / "cases").glob("*.yaml")}
+
+
+def test_relative_links_lead_somewhere():
+    for page in PAGES:
+        content = page.read_text(encoding="utf-8")
+        for target in _LINK.findall(re.sub(r"```.*?```", "", content, flags=re.S)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            aim = (page.parent / path).resolve() if path else page
+            assert aim.exists(), f"{page.relative_to(ROOT)} -> {target}"
+            if anchor and aim.suffix == ".md":
+                assert anchor in _anchors(aim), f"{page.relative_to(ROOT)} -> {target}"
+
+
+def _anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _project_files():
+    """All files but those that .gitignore leaves out."""
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.strip()]
+    folders = [ROOT]
+    while folders:
+        for path in folders.pop().iterdir():
+            names = (path.name, path.relative_to(ROOT).as_posix())
+            if path.name == ".git" or any(fnmatch.fnmatch(name, pattern) for name in names for pattern in ignored):
+                continue
+            if path.is_dir():
+                folders.append(path)
+            else:
+                yield path
+
+
+# Written so that they do not match themselves.
+_OF_A_MACHINE = re.compile(rb"(?<![\w.~:/-])/(?:home|Users|root|work|[t]mp|[m]nt)/[\w.]")
+_OF_A_REGISTRY = re.compile(rb"py[p]i\.(?:org|python)|python[h]osted|(?:index|registry)[-_]url|conda\.anaconda")
+
+
+def test_no_file_names_a_place_on_somebodys_machine_or_a_package_registry():
+    found = {}
+    for path in _project_files():
+        content = path.read_bytes()
+        for pattern in (_OF_A_MACHINE, _OF_A_REGISTRY):
+            if match := pattern.search(content):
+                found[path.relative_to(ROOT).as_posix()] = match[0]
+    assert found == {}
