@@ -23,8 +23,7 @@ def main() -> int:
         measured = part.measure(chosen.stages, chosen.repeat)
         print(measuring.table(measured), end="\n\n", flush=True)
         figures += measured
-    out = measuring.ROOT / "benchmarks" / "out"
-    out.mkdir(exist_ok=True)
+    measuring.OUT.mkdir(exist_ok=True)
     results = {
         "date": today,
         "machine": machine,
@@ -32,7 +31,9 @@ def main() -> int:
         "repeat": chosen.repeat,
         "figures": [figure.to_dict() for figure in figures],
     }
-    (out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (measuring.OUT / "results.json").write_text(
+        json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     missed = [figure.name.strip() for figure in figures if figure.met is False]
     print(f"missed: {'; '.join(missed)}" if missed else "all bars met")
     return 1 if missed else 0

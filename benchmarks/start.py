@@ -28,7 +28,7 @@ def measure(_stages: int, repeat: int) -> list[Figure]:
         }
 
         def once() -> dict[str, float]:
-            return {name: _cpu(command, folder) for name, command in commands.items()}
+            return {name: _cpu(command) for name, command in commands.items()}
 
         once()  # compiles what is not compiled yet, as installing a package does
         (times,) = measuring.alternating(repeat, once)
@@ -46,10 +46,8 @@ def individuate() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "individuation.cli.main"]
 
 
-def _cpu(command: list[str], cache: str) -> float:
-    environment = measuring.environment() | {"PYTHONPYCACHEPREFIX": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=measuring.ROOT)
+def _cpu(command: list[str]) -> float:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=measuring.environment(), cwd=measuring.ROOT)
     assert process.stdout is not None
     with process.stdout:
         process.stdout.read()

@@ -862,6 +862,23 @@ def test_a_space_that_does_not_fit_is_refused_and_changes_nothing(
     assert snapshot(sound) == before
 
 
+def test_a_space_on_an_axis_that_was_recorded_twice_is_refused_before_it_is_stored(run, tmp_path):
+    trace, space, stored = tmp_path / "twice.yaml", tmp_path / "space.yaml", tmp_path / "twice.db"
+    trace.write_text(
+        "individuation: 1\nmodels: {m: {}}\nprobes: {x3: {axis: x, layer: 3}, x4: {axis: x, layer: 4}}\n"
+        "conversations: {c: {turns: [{role: assistant, model: m, at: {x3: 1, x4: 2}}]}}\n",
+        encoding="utf-8",
+    )
+    assert run("import", trace, "-o", stored).exit_code == 0
+    before = stored.read_bytes()
+    text = "individuation: 1\nspaces: {s: {model: m, axes: [x], regions: {low: {x: [null, 1]}}}}\n"
+    space.write_text(text, encoding="utf-8")
+    refused(run("label", stored, "--space", space), "space s", ("recorded 2 times", "x3, x4"), "layer", writes=True)
+    assert stored.read_bytes() == before
+    space.write_text(text.replace("axes", "layer: 3, axes"), encoding="utf-8")
+    assert run("label", stored, "--space", space).exit_code == 0
+
+
 def test_a_labelling_cannot_have_a_name_that_is_taken(run, sound, tmp_path):
     space, trace = tmp_path / "space.yaml", tmp_path / "trace.db"
     space.write_text(SPACE, encoding="utf-8")

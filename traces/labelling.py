@@ -162,16 +162,20 @@ def matching_probes(space: Space, axis: str, probes: Mapping[str, Probe]) -> lis
     return exact if len(exact) == 1 else fitting
 
 
-def _column(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.float64]:
-    """The coordinates of all turns on an axis, NaN where none was recorded."""
-    column = np.full(len(facts.turns), np.nan)
-    fitting = matching_probes(space, axis, facts.probes)
+def _refuse_ambiguous(facts: Facts, name: str, axis: str, fitting: list[str]) -> None:
     if len(fitting) > 1:
         raise TraceError(
             f"{facts.name}: space {name}",
             f"its axis {axis} was recorded {len(fitting)} times ({', '.join(fitting)})",
             "a `layer:` and `pooling:` in the space that pick one of them",
         )
+
+
+def _column(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.float64]:
+    """The coordinates of all turns on an axis, NaN where none was recorded."""
+    column = np.full(len(facts.turns), np.nan)
+    fitting = matching_probes(space, axis, facts.probes)
+    _refuse_ambiguous(facts, name, axis, fitting)
     for key in fitting:
         mine = facts.coordinates.probe == list(facts.probes).index(key)
         column[facts.coordinates.turn[mine]] = facts.coordinates.value[mine]
@@ -179,12 +183,14 @@ def _column(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.floa
 
 
 def check_space_fits(facts: Facts, name: str, space: Space) -> None:
-    """Refuse a space that says nothing about a trace: of another model, or on axes that were not recorded."""
+    """Refuse a space that cannot be placed on a trace: of another model, or on axes not recorded, or recorded twice."""
     if not find_model(facts.models, space.model):
         raise UnknownNameError(f"space {name}", "model", space.model, _model_names(facts))
     recorded = sorted({probe.axis for probe in facts.probes.values()})
     for axis in space.axes:
-        if not matching_probes(space, axis, facts.probes):
+        fitting = matching_probes(space, axis, facts.probes)
+        _refuse_ambiguous(facts, name, axis, fitting)
+        if not fitting:
             at_layer = f" at layer {space.layer}" if space.layer is not None and axis in recorded else ""
             raise TraceError(
                 f"space {name}",

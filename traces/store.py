@@ -27,10 +27,11 @@ from sqlalchemy.exc import DBAPIError
 from traces.errors import TraceError
 from traces.facts import Facts, TurnDetail
 from traces.labelling import STATED, check_space_fits, labelling_names, regions_of
+from traces.paths import path_order
 from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata, recording
 from traces.store_reading import read_details, read_facts
 from traces.store_writing import Progress, add_facts, add_spaces
-from traces.vocabulary import Space
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Space
 
 MAGIC = b"SQLite format 3\0"
 _HEADER = 100
@@ -49,17 +50,59 @@ def is_database(path: Path) -> bool:
 def load(path: Path) -> Facts:
     """All facts of a stored trace; texts and other details are read when asked for.
 
-    Raises `TraceError` for a file that is missing, not a trace, truncated, locked, or written by a newer version.
+    Raises `TraceError` for a file that is missing, not a trace, truncated, damaged, locked, or of a newer version.
     """
-    with _opened(path, writing=False) as connection:
+    facts = load_as_it_is(path)
+    with _fitting_together(path):
+        _refuse_unsound(facts)
+    return facts
+
+
+def load_as_it_is(path: Path) -> Facts:
+    """All facts of a stored trace, sound or not, for `individuate check`, which says what is wrong with them."""
+    with _opened(path, writing=False) as connection, _fitting_together(path):
         facts = read_facts(connection, path.name)
 
     def details() -> Mapping[int, TurnDetail]:
-        with _opened(path, writing=False) as connection:
+        with _opened(path, writing=False) as connection, _fitting_together(path):
             return read_details(connection)
 
     facts.details = details
     return facts
+
+
+@contextmanager
+def _fitting_together(path: Path) -> Iterator[None]:
+    """Values that this program would not have written, in the user's words."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
+        raise TraceError(
+            str(path),
+            "it is damaged: its tables do not fit together",
+            "an undamaged trace.db; `individuate check` says what is wrong with this one",
+        ) from error
+
+
+def _refuse_unsound(facts: Facts) -> None:
+    """Raise `ValueError` where a column refers to nothing: later, that would be an index error or an endless path."""
+    table, turns, caches = facts.conversations, facts.turns, facts.caches
+    models, servers = len(facts.models), len(facts.servers)
+    for codes, least, number in (
+        (turns.role, 0, len(ROLES)), (turns.model, 0, models), (turns.server, -1, servers),
+        (turns.cache, -1, len(CACHES)), (turns.kv, -1, len(caches)), (turns.shared_from, -1, len(turns)),
+        (table.parent, -1, len(table)), (caches.model, 0, models), (caches.server, -1, servers),
+        (caches.source, -1, len(caches)), (caches.how, 0, len(DERIVATIONS)),
+        (facts.coordinates.probe, 0, len(facts.probes)), (facts.coordinates.turn, 0, len(turns)),
+        (facts.stated, -1, len(facts.regions)), (facts.beliefs.turn, 0, len(turns)),
+        (facts.beliefs.proposition, 0, len(facts.beliefs.propositions)),
+    ):  # fmt: skip
+        if len(codes) and not (least <= int(codes.min()) and int(codes.max()) < number):
+            raise ValueError("a code stands for nothing")
+    path_order(table.parent)
+    longest = table.at[table.parent] + table.size[table.parent]
+    if bool(((table.parent >= 0) & ((table.at > longest) | (table.at < 0))).any()):
+        raise ValueError("a branch point lies beyond its parent's path")
 
 
 def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = None) -> None:

@@ -149,7 +149,9 @@ def _row_of_id(
     ids: NDArray[np.int64], conversation: NDArray[np.int64], ordinal: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Where each turn id stands once turns are ordered by conversation and ordinal."""
-    row_of_id = np.full(int(ids.max(initial=0)) + 1, -1, np.int64)
+    if int(ids.max(initial=0)) != len(ids) or int(ids.min(initial=1)) < 1:
+        raise ValueError("turns are missing")
+    row_of_id = np.full(len(ids) + 1, -1, np.int64)
     row_of_id[ids[np.lexsort((ordinal, conversation))]] = np.arange(len(ids))
     return row_of_id
 
@@ -166,6 +168,8 @@ def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
     if bool((np.diff(row_of_id[columns[0]]) < 0).any()):
         columns = columns[:, np.argsort(row_of_id[columns[0]])]
     _, conversation_id, _, role, tokens, model_id, server_id, cache, edited = columns
+    if int(conversation_id.max(initial=0)) > len(names) or int(conversation_id.min(initial=1)) < 1:
+        raise ValueError("conversations are missing")
     conversation = (conversation_id - 1).astype(np.int32)
     size = np.bincount(conversation, minlength=len(names)).astype(np.int32)
     facts.conversations = Conversations(
@@ -175,10 +179,11 @@ def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
     drift = np.full(count, np.nan)
     kv = np.full(count, -1, np.int32)
     shared_from = np.full(count, -1, np.int64)
-    for turn, kv_cache, measured, shared in connection.exec_driver_sql(
+    rare: Any = connection.exec_driver_sql(
         "SELECT id, kv_cache_id, drift, shared_from_id FROM turn "
         "WHERE drift IS NOT NULL OR kv_cache_id IS NOT NULL OR shared_from_id IS NOT NULL"
-    ):
+    ).cursor
+    for turn, kv_cache, measured, shared in rare:
         row = row_of_id[turn]
         if kv_cache is not None:
             kv[row] = kv_cache - 1
