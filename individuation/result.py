@@ -355,7 +355,7 @@ class Minds(Sequence[Mind]):
         return f"<{len(self)} minds: {shown}{', …' if len(self) > 5 else ''}>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The verdict of one view on one trace.
 

@@ -20,7 +20,7 @@ RestsOn = Literal["names", "servers", "cache", "links", "branches", "regions", "
 """What a view rests on and a trace may not give; `rules.caveats` says so where it does not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Naming:
     """What a mind is called by, where that differs from its first stage's own columns: a code for each stage."""
 
@@ -28,7 +28,7 @@ class Naming:
     region: Codes | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Partition:
     """Every stage in at most one mind. `mind`: the mind's number for each stage, by first appearance; -1 unassigned.
 
@@ -80,7 +80,7 @@ class Partition:
         return cls(number[key], len(order) + len(empty), naming or Naming(), empty)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cover:
     """Minds that may share stages: each is a chain of stages, from `last[i]` up by `up` to its root."""
 
@@ -95,7 +95,7 @@ class Cover:
         return len(self.last)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tally:
     """Minds too many to list: how many each stage brings. `count` is None where the record does not allow a count."""
 

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -100,39 +99,21 @@ os.execv(sys.executable, sys.argv[1:])
 
 
 @pytest.fixture(scope="session")
-def run_bound():
-    """The command, in a process that file permissions bind even where the tests run as root."""
+def bound():
+    """Words to put before those of a process that file permissions are to bind, even where the tests run as root."""
+    return [sys.executable, "-c", _BOUND] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="session")
+def run_bound(bound):
+    """The command, in a process of its own that file permissions bind."""
 
     def invoke(*arguments):
-        words = _words(*arguments)
-        if os.geteuid() == 0:
-            words = [sys.executable, "-c", _BOUND, *words]
+        words = [*bound, *_words(*arguments)]
         done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
         return SimpleNamespace(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     return invoke
-
-
-@pytest.fixture(scope="session")
-def write_trace():
-    """Write a trace file of one model with so many conversations and turns each, and give back its path."""
-
-    def written(path, conversations=1, turns=4, prefix="c"):
-        pair = [
-            {"role": "user", "tokens": 7},
-            {"role": "assistant", "tokens": 11, "at": {"x": 0.5}, "text": "words " * 20},
-        ]
-        rows = (pair * ((turns + 1) // 2))[:turns]
-        first = [{**rows[0], "model": "m", "server": "here"}, *rows[1:]]
-        data = {
-            "individuation": 1,
-            "models": {"m": {}},
-            "conversations": {f"{prefix}{i}": {"turns": first} for i in range(conversations)},
-        }
-        path.write_text(json.dumps(data), encoding="utf-8")
-        return path
-
-    return written
 
 
 @pytest.fixture(scope="session")

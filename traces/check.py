@@ -19,11 +19,12 @@ from sqlalchemy import Connection
 from traces import schema
 from traces.errors import TraceError
 from traces.facts import Facts
+from traces.identity import find_model, has_base_cycle, model_identities
 from traces.labelling import labelling_names, regions_of
 from traces.paths import path_order
 from traces.stages import StageTable
 from traces.store import load_as_it_is, reading
-from traces.vocabulary import DERIVATIONS, ROLES, find_model, has_base_cycle, model_identities
+from traces.vocabulary import DERIVATIONS, ROLES
 
 _On = TypeVar("_On")
 

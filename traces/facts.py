@@ -34,7 +34,7 @@ def _floats() -> Floats:
     return np.empty(0, np.float64)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Conversations:
     """One row a conversation. `parent` -1: none; `at`: turns of the parent's path before the branch."""
 
@@ -49,7 +49,7 @@ class Conversations:
         return len(self.names)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Turns:
     """One row a turn, by conversation and ordinal. Model and server are carried over already."""
 
@@ -71,7 +71,7 @@ class Turns:
         return len(self.conversation)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Caches:
     """One row a recorded KV cache. `source`: the row it was derived from; `how`: a code of `DERIVATIONS`."""
 
@@ -89,7 +89,7 @@ class Caches:
         return len(self.names)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Coordinates:
     """Per-turn coordinates as recorded: row i says that turn `turn[i]` read `value[i]` on probe `probe[i]`."""
 
@@ -98,7 +98,7 @@ class Coordinates:
     value: Floats = field(default_factory=_floats)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Beliefs:
     """Row i says that turn `turn[i]` holds (`holds[i]`) or denies proposition `proposition[i]`."""
 
@@ -126,7 +126,7 @@ Details = Callable[[], Mapping[int, TurnDetail]]
 """Details by turn row; read from the store only when asked for."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Facts:
     """A trace as recorded. `spaces` and `stated` are the author's own labellings, `labellings` those added since."""
 

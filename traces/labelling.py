@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from traces.errors import TraceError, UnknownNameError, one_of
 from traces.facts import Facts
-from traces.vocabulary import ROLES, Probe, Space, find_model, models_named
+from traces.identity import find_model, models_named
+from traces.vocabulary import ROLES, Probe, Space
 
 STATED = "stated"
 _ASSISTANT = ROLES.index("assistant")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Regions:
     """The outcome of a labelling: a region for each turn, and what it was found by."""
 

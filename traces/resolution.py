@@ -23,22 +23,10 @@ from traces.facts import (
     is_detailed,
     split_belief,
 )
+from traces.identity import find_model, has_base_cycle, model_identities, models_named
 from traces.paths import path_order, turn_on_path
 from traces.text import Place, Source
-from traces.vocabulary import (
-    CACHES,
-    DERIVATIONS,
-    ROLES,
-    Probe,
-    Server,
-    Space,
-    TraceDocument,
-    Turn,
-    find_model,
-    has_base_cycle,
-    model_identities,
-    models_named,
-)
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Probe, Server, Space, TraceDocument, Turn
 
 
 def facts_from(source: Source) -> Facts:

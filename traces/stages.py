@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from traces.errors import TraceError
 from traces.facts import Bytes, Caches, Conversations, Facts, Flags, Floats, Ints, Longs
 from traces.forest import sums_from_root
+from traces.identity import base_identities, model_identities, names_only
 from traces.labelling import Regions, regions_of
 from traces.paths import before_first, latest_with, path_order
-from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Model, base_identities, model_identities, names_only
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Model
 
 LINKS = ("attention", "transfer", "rebuild", "unknown", "transcript")
 """Kinds of link by strength, strongest first (semantics.md §5). The position is the code in columns."""
@@ -28,7 +29,7 @@ _RETAINED, _TRANSFERRED, _REBUILT, _UNKNOWN_CACHE = range(len(CACHES))
 _DECODED, _PREFILLED, _CACHE_TRANSFERRED, _RESTORED, _SHARED, _EDITED = range(len(DERIVATIONS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StageTable:
     """All stages of a trace and all links between them.
 

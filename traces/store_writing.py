@@ -298,7 +298,7 @@ def _details(
         ("INSERT INTO token_coordinates (turn_id, probes_json, tokens, float32) VALUES (?, ?, ?, ?)", grids),
     ):
         if rows:
-            connection.exec_driver_sql(statement, rows)  # type: ignore[arg-type]
+            connection.exec_driver_sql(statement, rows)
 
 
 def _labellings(connection: Connection, facts: Facts, target: str) -> None:

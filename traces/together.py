@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from traces.facts import Facts, TurnDetail
+from traces.identity import find_model, model_identities
 from traces.labelling import Regions, labelling_names
 from traces.stages import StageTable
-from traces.vocabulary import Model, Space, find_model, model_identities
+from traces.vocabulary import Model, Space
 
 
 def together(recordings: Sequence[Facts], labelling: str | None = None) -> StageTable:
