@@ -73,7 +73,7 @@ def peer(stages: str) -> dict[str, float]:
 
 def ours(stages: str) -> dict[str, float]:
     """The rule and the table; then also the distinct conversations, models, servers and regions of every mind."""
-    from individuation.result import MindTable
+    from individuation.minds import MindTable
     from rules.view import Partition
 
     once, readings, view = _virtual_instances(int(stages))

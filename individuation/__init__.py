@@ -26,7 +26,8 @@ import traces
 
 if TYPE_CHECKING:
     from individuation.engine import Trace, individuate, open_trace, overview
-    from individuation.result import Contradiction, Mind, Result
+    from individuation.minds import Contradiction, Mind
+    from individuation.result import Result
     from rules.registry import VIEWS
     from traces.errors import TraceError
 
@@ -49,8 +50,8 @@ _HOMES = {
     "individuate": "individuation.engine",
     "open_trace": "individuation.engine",
     "overview": "individuation.engine",
-    "Contradiction": "individuation.result",
-    "Mind": "individuation.result",
+    "Contradiction": "individuation.minds",
+    "Mind": "individuation.minds",
     "Result": "individuation.result",
     "VIEWS": "rules.registry",
     "TraceError": "traces.errors",

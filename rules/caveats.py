@@ -19,7 +19,7 @@ def caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict
 def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict) -> Iterator[str]:
     rests_on = view.rests_on
     if "regions" in rests_on:
-        yield from _of_regions(stages, "discreteness" in rests_on)
+        yield from _of_regions(stages, verdict, "discreteness" in rests_on)
     if "tokens" in rests_on:
         yield from _of_passes(stages, verdict)
     if "links" in rests_on:
@@ -40,10 +40,11 @@ def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdic
         yield "models are told apart by name only: not all weight digests were recorded"
 
 
-def _of_regions(stages: StageTable, discreteness: bool) -> Iterator[str]:
+def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Iterator[str]:
     regions = stages.regions
     if not bool((stages.region >= 0).any()):
-        yield "no assistant stage is in a persona region, so there is nothing that a persona view could count"
+        nothing = ", so there is nothing that a persona view could count" if not verdict.count else ""
+        yield f"no assistant stage is in a persona region{nothing}"
         if regions.continuous and discreteness:
             yield _shown_continuous(regions.continuous)
         return

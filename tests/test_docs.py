@@ -1,15 +1,15 @@
 """The documentation is true: what is made from the code is current, what is shown runs, what is named exists.
 
-How examples in docs/trace-format.md and docs/store.md are run, in the order of the page, in one folder for each page:
+How examples are run, in the order of the page, in one folder for each page that also holds examples/ and the cases:
 
 - `<!-- file: NAME -->` before a block writes the block to that file.
 - A yaml or json block with `individuation` at its beginning is read as a trace file and counted under every view, or
   as a space file where it has no conversations. One whose first line ends in `# refused` must be refused.
 - In a console block every line after `$ ` is run; what follows is its output, `...` standing for any lines. A json
   block just after holds the output as JSON (`"..."` as a key: the rest is left out).
-- A python block is a doctest.
+- A python block is a doctest, or a script if it has no `>>>`.
 - A sql block is a query on trace.db, which the page makes; a text block just after holds the rows.
-- The full example of docs/trace-format.md is there as full.yaml on the other page too.
+- The full example of docs/trace-format.md is there as full.yaml on the other pages too.
 """
 
 import ast
@@ -36,7 +36,7 @@ from traces.file import read_spaces
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-RUNNABLE = ("trace-format.md", "store.md")
+RUNNABLE = ("docs/trace-format.md", "docs/store.md", "docs/for-philosophers.md", "README.md")
 
 _BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
@@ -94,7 +94,7 @@ class Block(NamedTuple):
 
 
 def blocks(page):
-    content = (DOCS / page).read_text(encoding="utf-8")
+    content = (ROOT / page).read_text(encoding="utf-8")
     return [
         Block(m["kind"], m["body"], m["file"], content.count("\n", 0, m.start("kind")) + 1)
         for m in _BLOCK.finditer(content)
@@ -106,11 +106,13 @@ def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    full = next(block.body for block in blocks("trace-format.md") if block.file == "full.yaml")
+    for folder in ("examples", "individuation"):
+        Path(folder).symlink_to(ROOT / folder)
+    full = next(block.body for block in blocks("docs/trace-format.md") if block.file == "full.yaml")
     Path("full.yaml").write_text(full, encoding="utf-8")
-    output, ran, names = None, set(), {}
+    output, names = None, {}
     for block in blocks(page):
-        place = f"docs/{page}:{block.line}"
+        place = f"{page}:{block.line}"
         if block.file is not None:
             Path(block.file).write_text(block.body, encoding="utf-8")
         match block.kind:
@@ -121,16 +123,22 @@ def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
                 _same_data(json.loads(block.body), json.loads(output), place)
             case "console":
                 output = _run(block.body, place)
-            case "python":
+            case "python" if ">>> " in block.body:
                 _doctest(block.body, names, place)
+            case "python":
+                exec(compile(block.body, place, "exec"), {})
             case "sql":
                 output = _query(block.body)
             case "text":
                 assert block.body.splitlines() == output, place
             case _:
                 raise AssertionError(f"{place}: no way to try a block of kind {block.kind}")
-        ran.add(block.kind)
-    assert {"console", "python"} <= ran
+
+
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_every_page_has_examples_that_are_found(page):
+    content = (ROOT / page).read_text(encoding="utf-8")
+    assert len(blocks(page)) == content.count("```") / 2 > 0
 
 
 def _try_trace(path, body, place):
@@ -164,9 +172,12 @@ def _run(body, place):
         command, *expected = part.splitlines()
         program, *arguments = shlex.split(command)
         assert program == "individuate", place
-        output = CliRunner().invoke(cli, arguments, prog_name="individuate").output
+        result = CliRunner().invoke(cli, arguments, prog_name="individuate", catch_exceptions=False)
+        output = result.output
         if expected:
             _same_lines(expected, output.splitlines(), f"{place}: {command}")
+        else:
+            assert result.exit_code == 0, f"{place}: {command}\n{output}"
     return output
 
 

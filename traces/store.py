@@ -155,7 +155,7 @@ def _add_all(connection: Connection, recordings: Sequence[Facts], target: str, p
     for facts in recordings:
         add_facts(connection, facts, target, progress)
     if connection.execute(select(func.count()).select_from(recording)).scalar_one() > 1:
-        # Each recording may be sound and the whole not: a space that fits one may be ambiguous among the probes of both.
+        # Each recording may be sound and the whole not: a space that fits one may be ambiguous among all probes.
         joined = read_facts(connection, target)
         for labelling in (None, *labelling_names(joined)):
             regions_of(joined, labelling)
@@ -182,12 +182,39 @@ def reading(path: Path) -> Iterator[Connection]:
 # --- opening
 
 
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection to a file and its write-ahead log, whatever may be written beside them.
+
+    As it lies, without SQLite's locks, it is read only where its folder takes no log, and none with content is there.
+    """
+    log = Path(f"{path}-wal")
+    ways = ["ro", "ro&immutable=1"]
+    if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
+        ways.insert(0, "rw")
+    elif not log.exists():
+        ways.remove("ro")
+    for way in ways:
+        connection = _connected(path, way)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if way == ways[-1] or "locked" in str(error) or (way == ways[-2] and log.exists() and log.stat().st_size):
+                raise
+    raise AssertionError("there is always a way")
+
+
 def _engine(path: Path | None, mode: str, writing: bool) -> Engine:
     def connect() -> sqlite3.Connection:
         if path is None:
             return sqlite3.connect(":memory:", isolation_level=None)
-        uri = f"file:{quote(str(path.absolute()))}?mode={mode}" + ("&immutable=1" if mode == "ro" else "")
-        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+        return _reader(path) if mode == "ro" else _connected(path, mode)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
@@ -215,9 +242,7 @@ def _opened(path: Path, writing: bool) -> Iterator[Connection]:
     with _saying_why(path):
         if writing and not os.access(path, os.W_OK):
             raise TraceError(str(path), "it is read-only", "a trace.db that you may write to")
-        # A reader that cannot write beside the file reads it as it lies, without the write-ahead log's shared memory.
-        immutable = not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK)
-        engine = _engine(path, "ro" if immutable else "rw", writing)
+        engine = _engine(path, "rw" if writing else "ro", writing)
         with engine.begin() as connection:
             yield connection
 
@@ -257,6 +282,9 @@ def _check_header(path: Path) -> None:
             f"schema {SCHEMA_VERSION} or older",
         )
     if size_is_valid and size < page_size * pages:
+        # Not so while another process moves its log into the file, which then grows.
+        if Path(f"{path}-wal").exists() or path.stat().st_size > size:
+            return
         raise TraceError(
             where, f"it is truncated: {size:,} of {page_size * pages:,} bytes", "the whole file: copy it again"
         )
@@ -271,12 +299,15 @@ def _saying_why(path: Path) -> Iterator[None]:
         raise _explained(path, str(error.orig)) from error
     except sqlite3.Error as error:
         raise _explained(path, str(error)) from error
+    except UnicodeDecodeError as error:
+        # What the driver wanted to say quoted the damage.
+        raise _explained(path, "malformed") from error
 
 
 _REASONS: tuple[tuple[str, str, str], ...] = (
     ("locked", "another program is writing to it", "a trace.db that nobody else is writing: try again in a moment"),
-    ("is full", "there is no room left on the device", "free space; nothing was written"),
-    ("disk I/O", "the device failed or has no room left", "a device that can be written; nothing was written"),
+    ("is full", "there is no room left on the device", "free space"),
+    ("disk I/O", "the device failed or has no room left", "a device that works and has room"),
     ("readonly", "it is read-only", "a place that you may write to"),
     ("unable to open", "it cannot be opened there", "a folder that exists and that you may write to"),
     ("malformed", "it is damaged", "an undamaged file: copy it again, or import its source again"),

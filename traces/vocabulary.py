@@ -110,7 +110,7 @@ Ints = Annotated[
 
 
 class _Word(BaseModel):
-    # Validators are built when first used: a trace.db needs few of them, and every start of the command would pay for all.
+    # Validators are built when first used: a trace.db needs few of them, and every start would pay for all.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from individuation.engine import Trace
-    from individuation.result import Mind, Result
-
-_MOST_MINDS = 40
-_MOST_LABELS = 4
+    from individuation.result import Result
 
 
 @click.command(
@@ -43,9 +38,8 @@ def count(
 ) -> None:
     """Count the minds in one or several traces. (This is what `individuate TRACE` does.)
 
-    Without --view: one line for each view. With --view: the minds of that view,
-    then what the count rests on. Several traces are
-    counted together.
+    Without --view: one line for each view. With --view: the minds of that view, then what the count rests on.
+    Several traces are counted together.
     """
     from individuation.engine import overview
 
@@ -58,11 +52,18 @@ def count(
         _json(trace, results, bool(views))
     elif form == "csv":
         _csv(results, bool(views))
-    elif views:
-        for result in results:
-            _minds_table(trace, result, labelling)
     else:
-        _overview_table(trace, results, traces, labelling)
+        _tables(trace, results, traces, labelling, bool(views))
+
+
+def _tables(trace: Trace, results: list[Result], traces: tuple[str, ...], labelling: str | None, whole: bool) -> None:
+    from individuation.cli.tables import show_minds, show_overview
+
+    if whole:
+        for result in results:
+            show_minds(trace, result, labelling)
+    else:
+        show_overview(trace, results, traces, labelling)
 
 
 def _chosen(readings: tuple[str, ...]) -> dict[str, object]:
@@ -139,7 +140,7 @@ def _csv(results: list[Result], whole: bool) -> None:
         writer.writerow(["view", "count", "unassigned", "readings", "caveats"])
         for result in results:
             writer.writerow(
-                [result.view, result.count, result.unassigned_count, _readings(result), " | ".join(result.caveats)]
+                [result.view, result.count, result.unassigned_count, result.readings_text, " | ".join(result.caveats)]
             )
     else:
         fields = (
@@ -171,169 +172,3 @@ def _csv(results: list[Result], whole: bool) -> None:
                     ]
                 )
     click.echo(text.getvalue(), nl=False)
-
-
-def _readings(result: Result) -> str:
-    return " ".join(f"{name}={'inf' if value is None else value}" for name, value in result.readings.items())
-
-
-# --- for people
-
-
-def _header(trace: Trace, result: Result) -> str:
-    from individuation.cli.terminal import count as counted
-
-    stages = result.stages
-    models = len(set(stages.model.tolist()))
-    known = {server for server in stages.server.tolist() if server >= 0}
-    servers = counted(len(known), "server") if known else "server not recorded"
-    return " · ".join(
-        [
-            trace.title,
-            counted(len(stages.conversations), "conversation"),
-            counted(len(stages), "stage"),
-            counted(models, "model"),
-            servers,
-        ]
-    )
-
-
-def _overview_table(trace: Trace, results: list[Result], traces: tuple[str, ...], labelling: str | None) -> None:
-    from rich.text import Text
-
-    from individuation.cli.terminal import console, table
-
-    out = console()
-    out.print(Text(_header(trace, results[0]), style="bold"))
-    _say_regions(out, results[0], labelling)
-    rows = [(result.view, *_line(result)) for result in results]
-    out.print(table([("view", "left"), ("minds", "right"), ("who", "fold")], rows))
-    _say_caveats(out, {result.view: result.caveats for result in results})
-    first = " ".join(traces)
-    # Whole, however narrow the terminal: a command is there to be copied.
-    out.print(Text(f"List the minds of a view: individuate {first} --view virtual-instance"), soft_wrap=True)
-    out.print(Text("What the views and their readings mean: individuate views"), soft_wrap=True)
-
-
-def _line(result: Result) -> tuple[str, str]:
-    """The count and who they are, or what the trace would have to say for there to be a count."""
-    from individuation.cli.terminal import some
-    from rules.registry import VIEWS
-    from rules.view import Tally
-
-    view = VIEWS[result.view]
-    if isinstance(result.verdict, Tally):
-        if result.count is None:
-            return "-", "needs the token count of every stage"
-        again = int(result.verdict.again.sum())
-        return f"{result.count:,}", "one for each token processed" + (f"; {again:,} of them again" if again else "")
-    if not result.count:
-        if "servers" in view.rests_on:
-            return "-", "needs to know the server"
-        if view.is_persona_view:
-            return "0", "no stage is in a persona region"
-    labels = result.minds.table.first_labels(_MOST_LABELS) if result.minds.table is not None else []
-    return f"{result.count:,}", some(labels, _MOST_LABELS, result.count)
-
-
-def _say_regions(out: Console, result: Result, labelling: str | None) -> None:
-    from rich.text import Text
-
-    regions = result.stages.regions
-    others = f" (also here: --labelling {', '.join(regions.others)})" if regions.others and labelling is None else ""
-    out.print(Text(f"Persona regions: {regions.basis}{others}"))
-
-
-def _say_caveats(out: Console, caveats: dict[str, list[str]]) -> None:
-    """Each caveat once, with the views that it concerns."""
-    from rich.padding import Padding
-    from rich.text import Text
-
-    views_of: dict[str, list[str]] = {}
-    for view, said in caveats.items():
-        for caveat in said:
-            views_of.setdefault(caveat, []).append(view)
-    if not views_of:
-        return
-    out.print(Text("Caveats", style="bold"))
-    for caveat, views in views_of.items():
-        concerns = f" [{', '.join(views)}]" if len(caveats) > 1 else ""
-        out.print(Padding(Text(f"- {caveat}{concerns}"), (0, 0, 0, 1)))
-
-
-def _minds_table(trace: Trace, result: Result, labelling: str | None) -> None:
-    from rich.text import Text
-
-    from individuation.cli.terminal import console, number, some, table
-    from individuation.cli.terminal import count as counted
-    from rules.registry import VIEWS
-    from rules.view import Tally
-
-    out = console()
-    view = VIEWS[result.view]
-    out.print(Text(_header(trace, result), style="bold"))
-    if view.is_persona_view:
-        _say_regions(out, result, labelling)
-    minds = "no count of minds" if result.count is None else counted(result.count, "mind")
-    out.print(Text(f"{result.view}: {minds}. Same mind iff: {view.definition} ({view.source})."))
-    if result.readings:
-        out.print(Text(f"Readings: {_readings(result)}"))
-    if isinstance(result.verdict, Tally):
-        rows = [
-            [s["stage"], number(s["own"]), number(s["again"]), number(s["passes"])]
-            for s in result.per_stage()[:_MOST_MINDS]
-        ]
-        out.print(table([("stage", "left"), ("own tokens", "right"), ("again", "right"), ("passes", "right")], rows))
-        _say_more(out, len(result.stages) - len(rows), "stage")
-    elif len(result.minds):
-        listed = result.minds[:_MOST_MINDS]
-        out.print(table(_columns(listed), [_row(mind, listed) for mind in listed]))
-        _say_more(out, len(result.minds) - len(listed), "mind")
-    if result.unassigned_count:
-        out.print(Text(f"In no mind: {counted(result.unassigned_count, 'stage')}: {some(result.unassigned, 8)}"))
-    _say_caveats(out, {result.view: result.caveats})
-    for mind in result.minds[:_MOST_MINDS]:
-        for c in mind.contradictions:
-            out.print(
-                Text(
-                    f'{mind.label} contradicts itself: "{c.proposition}" held at '
-                    f"{some(c.held_by, 4)}, denied at {some(c.denied_by, 4)}"
-                )
-            )
-
-
-def _say_more(out: Console, left: int, noun: str) -> None:
-    from rich.text import Text
-
-    if left > 0:
-        from individuation.cli.terminal import count as counted
-
-        out.print(Text(f"... and {counted(left, noun)} more; --format csv or json lists all."))
-
-
-def _columns(minds: list[Mind]) -> list[tuple[str, str]]:
-    columns = [
-        ("mind", "fold"),
-        ("stages", "right"),
-        ("tokens", "right"),
-        ("where", "fold"),
-        ("persona", "fold"),
-        ("first", "left"),
-        ("last", "left"),
-    ]
-    if any(mind.contradictions for mind in minds):
-        columns.append(("contradicts itself", "fold"))
-    return columns
-
-
-def _row(mind: Mind, minds: list[Mind]) -> list[str]:
-    from individuation.cli.terminal import number, some
-
-    where = some(mind.conversations, 3) + (f" on {some(mind.servers, 3)}" if mind.servers else "")
-    row = [
-        mind.label, f"{len(mind.stages):,}", number(mind.tokens), where or "nowhere", some(mind.regions, 4) or "-",
-        mind.first or "-", mind.last or "-",
-    ]  # fmt: skip
-    if any(other.contradictions for other in minds):
-        row.append(some([c.proposition for c in mind.contradictions], 3) or "-")
-    return row

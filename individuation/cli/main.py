@@ -1,4 +1,4 @@
-"""The command itself: finds sub-commands, loads each when it is called, and turns errors into one paragraph and status 2."""
+"""The command: finds sub-commands, loads each when it is called, and makes one paragraph and status 2 of an error."""
 
 from __future__ import annotations
 

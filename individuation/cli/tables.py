@@ -1,0 +1,158 @@
+"""Counts and minds as a person reads them: the answer first, then what it rests on, then what to ask next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from individuation.cli.terminal import console, number, some, table
+from individuation.cli.terminal import count as counted
+from individuation.engine import Trace
+from individuation.minds import Mind
+from individuation.result import Result
+from rules.registry import VIEWS
+from rules.view import Tally
+
+_MOST_MINDS = 40
+_MOST_LABELS = 4
+
+
+def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str], labelling: str | None) -> None:
+    """One line for each view."""
+    out = console()
+    _say_what_is_counted(out, trace, results[0])
+    _say_regions(out, results[0], labelling)
+    out.print(
+        table(
+            [("view", "left"), ("minds", "right"), ("who", "fold")],
+            [(result.view, *_line(result)) for result in results],
+        )
+    )
+    _say_caveats(out, {result.view: result.caveats for result in results})
+    # Whole, however narrow the terminal: a command is there to be copied.
+    out.print(
+        f"List the minds of a view: individuate {' '.join(traces)} --view virtual-instance",
+        soft_wrap=True,
+        markup=False,
+    )
+    out.print("What the views and their readings mean: individuate views", soft_wrap=True, markup=False)
+
+
+def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
+    """The minds of one view, a row each."""
+    out = console()
+    view = VIEWS[result.view]
+    _say_what_is_counted(out, trace, result)
+    if view.is_persona_view:
+        _say_regions(out, result, labelling)
+    minds = "no count of minds" if result.count is None else counted(result.count, "mind")
+    out.print(Text(f"{result.view}: {minds}. Same mind iff: {view.definition} ({view.source})."))
+    if result.readings:
+        out.print(Text(f"Readings: {result.readings_text}"))
+    if isinstance(result.verdict, Tally):
+        _list_passes(out, result)
+    elif len(result.minds):
+        listed = result.minds[:_MOST_MINDS]
+        out.print(table(_columns(listed), [_row(mind, listed) for mind in listed]))
+        _say_more(out, len(result.minds) - len(listed), "mind")
+        _say_contradictions(out, listed)
+    if result.unassigned_count:
+        out.print(Text(f"In no mind: {counted(result.unassigned_count, 'stage')}: {some(result.unassigned, 8)}\n"))
+    _say_caveats(out, {result.view: result.caveats})
+
+
+def _say_what_is_counted(out: Console, trace: Trace, result: Result) -> None:
+    stages = result.stages
+    servers = len({server for server in stages.server.tolist() if server >= 0})
+    parts = (
+        trace.title,
+        counted(len(stages.conversations), "conversation"),
+        counted(len(stages), "stage"),
+        counted(len(set(stages.model.tolist())), "model"),
+        counted(servers, "server") if servers else "server not recorded",
+    )
+    out.print(Text(" · ".join(parts), style="bold"))
+
+
+def _say_regions(out: Console, result: Result, labelling: str | None) -> None:
+    regions = result.stages.regions
+    others = f" (also here: --labelling {', '.join(regions.others)})" if regions.others and labelling is None else ""
+    out.print(Text(f"Persona regions: {regions.basis}{others}"))
+
+
+def _line(result: Result) -> tuple[str, str]:
+    """The count and who they are, or what the trace would have to say for there to be a count."""
+    view = VIEWS[result.view]
+    if isinstance(result.verdict, Tally):
+        if result.count is None:
+            return "-", "needs the token count of every stage"
+        again = int(result.verdict.again.sum())
+        return f"{result.count:,}", "one for each token processed" + (f"; {again:,} of them again" if again else "")
+    if not result.count:
+        if "servers" in view.rests_on:
+            return "-", "needs to know the server"
+        if view.is_persona_view:
+            return "0", "no stage is in a persona region"
+    labels = result.minds.table.first_labels(_MOST_LABELS) if result.minds.table is not None else []
+    return f"{result.count:,}", some(labels, _MOST_LABELS, result.count)
+
+
+def _say_caveats(out: Console, caveats: Mapping[str, Sequence[str]]) -> None:
+    """Each caveat once, with the views that it concerns."""
+    views_of: dict[str, list[str]] = {}
+    for view, said in caveats.items():
+        for caveat in said:
+            views_of.setdefault(caveat, []).append(view)
+    if not views_of:
+        return
+    out.print(Text("Caveats", style="bold"))
+    listed = Table.grid(padding=(0, 1))
+    for caveat, views in views_of.items():
+        concerns = f" [{', '.join(views)}]" if len(caveats) > 1 else ""
+        listed.add_row(" -", Text(f"{caveat}{concerns}"))
+    out.print(listed)
+    out.print()
+
+
+def _say_contradictions(out: Console, minds: Sequence[Mind]) -> None:
+    for mind in minds:
+        for c in mind.contradictions:
+            held, denied = some(c.held_by, 4), some(c.denied_by, 4)
+            out.print(Text(f'{mind.label} contradicts itself: "{c.proposition}" held at {held}, denied at {denied}\n'))
+
+
+def _list_passes(out: Console, result: Result) -> None:
+    listed = result.per_stage()[:_MOST_MINDS]
+    columns = [("stage", "left"), ("own tokens", "right"), ("again", "right"), ("passes", "right")]
+    rows = [[row["stage"], number(row["own"]), number(row["again"]), number(row["passes"])] for row in listed]
+    out.print(table(columns, rows))
+    _say_more(out, len(result.stages) - len(rows), "stage")
+
+
+def _say_more(out: Console, left: int, noun: str) -> None:
+    if left > 0:
+        out.print(f"... and {counted(left, noun)} more; --format csv or json lists all.\n", markup=False)
+
+
+def _columns(minds: Sequence[Mind]) -> list[tuple[str, str]]:
+    columns = [
+        ("mind", "fold"), ("stages", "right"), ("tokens", "right"), ("where", "fold"), ("persona", "fold"),
+        ("first", "left"), ("last", "left"),
+    ]  # fmt: skip
+    if any(mind.contradictions for mind in minds):
+        columns.append(("contradicts itself", "fold"))
+    return columns
+
+
+def _row(mind: Mind, minds: Sequence[Mind]) -> list[str]:
+    where = some(mind.conversations, 3) + (f" on {some(mind.servers, 3)}" if mind.servers else "")
+    row = [
+        mind.label, f"{len(mind.stages):,}", number(mind.tokens), where or "nowhere", some(mind.regions, 4) or "-",
+        mind.first or "-", mind.last or "-",
+    ]  # fmt: skip
+    if any(other.contradictions for other in minds):
+        row.append(some([c.proposition for c in mind.contradictions], 3) or "-")
+    return row
