@@ -13,7 +13,7 @@ import measuring
 from measuring import Figure
 
 if TYPE_CHECKING:
-    from individuation.result import Lists
+    from individuation.minds import Lists
     from rules.readings import Value
     from rules.view import View
     from traces.stages import StageTable

@@ -213,6 +213,7 @@ def overview_picture() -> str:
     """What `individuate EXAMPLE` prints, as SVG. The same output gives the same bytes."""
     from rich.console import Console
 
+    from individuation.cli import tables
     from individuation.cli.main import cli
 
     # No environment: neither NO_COLOR nor the kind of terminal that this runs in may show.
@@ -220,7 +221,7 @@ def overview_picture() -> str:
         record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False,
         legacy_windows=False, _environ={},
     )  # fmt: skip
-    with chdir(DOCS.parent), patch("individuation.cli.terminal.console", lambda: recorder):
+    with chdir(DOCS.parent), patch.object(tables, "console", lambda: recorder):
         cli.main([EXAMPLE], prog_name="individuate", standalone_mode=False)
     sheet = _SHEET.replace("EXAMPLE", EXAMPLE)
     # The width of a glyph in most monospaced fonts is 0.6 of their size: with it, lines keep their length even where

@@ -56,9 +56,8 @@ def assistant_projections(facts: Facts) -> np.ndarray:
 def fisher_boundary(values: np.ndarray) -> float:
     """Half-way between the two classes with the least sum of squares within."""
     ordered = np.sort(values)
-    within = [
-        ((part := ordered[:k]).var() * k) + ordered[k:].var() * (len(ordered) - k) for k in range(1, len(ordered))
-    ]
+    cuts = range(1, len(ordered))
+    within = [ordered[:k].var() * k + ordered[k:].var() * (len(ordered) - k) for k in cuts]
     split = int(np.argmin(within)) + 1
     return round(float(ordered[split - 1] + ordered[split]) / 2, 1)
 

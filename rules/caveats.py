@@ -27,13 +27,10 @@ def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdic
     if "servers" in rests_on:
         unknown = int((stages.server < 0).sum())
         if unknown:
-            of = (
-                "none of the stages has"
-                if unknown == len(stages)
-                else f"{_count(unknown, 'stage')} of {len(stages):,} have"
+            yield (
+                f"no server was recorded for {unknown:,} of {len(stages):,} stages; "
+                "a stage whose server is unknown belongs to no mind"
             )
-            no = "a" if unknown == len(stages) else "no"
-            yield f"{of} {no} recorded server; a stage whose server is unknown belongs to no mind"
     if "branches" in rests_on and stages.branches:
         yield from _of_branches(str(readings["branching"]))
     if "names" in rests_on and stages.models_by_name_only:
@@ -49,10 +46,8 @@ def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Ite
             yield _shown_continuous(regions.continuous)
         return
     if regions.ambiguous:
-        yield (
-            f"{_count(regions.ambiguous, 'turn')} lie in more than one region of their space; the first "
-            f"one listed was taken"
-        )
+        turns = _count(regions.ambiguous, "turn")
+        yield f"more than one region of their space holds the coordinates of {turns}; the first one listed was taken"
     if discreteness:
         if regions.continuous:
             yield _shown_continuous(regions.continuous)
@@ -75,7 +70,7 @@ def _shown_continuous(spaces: list[str]) -> str:
 def _of_passes(stages: StageTable, verdict: Verdict) -> Iterator[str]:
     silent = int((stages.tokens < 0).sum())
     if silent:
-        yield f"{_count(silent, 'stage')} of {len(stages):,} have no token count, so passes cannot be counted"
+        yield f"no token count was recorded for {silent:,} of {len(stages):,} stages, so passes cannot be counted"
     unknown = int((stages.own_kind == UNKNOWN).sum())
     if unknown:
         yield (

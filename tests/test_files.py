@@ -306,3 +306,38 @@ def test_recordings_whose_probes_make_a_space_ambiguous_are_not_joined(tmp_path,
     with pytest.raises(TraceError, match="recorded 2 times"):
         save(tmp_path / "t.db", [facts_from_data(data)])
     assert (tmp_path / "t.db").read_bytes() == before
+
+
+def test_an_infinite_end_of_a_range_is_an_unbounded_one(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "individuation: 1\nspaces: {s: {model: m, axes: [x], regions: {r: {x: [-.inf, 3]}}}}\nmodels: {m: {}}\nconversations: {}\n"
+    )
+    write(read(tmp_path / "s.yaml"), tmp_path / "t.json")
+    assert read(tmp_path / "t.json").spaces["s"].regions["r"]["x"] == (None, 3.0)
+
+
+def test_a_yaml_flow_mapping_may_stand_on_one_line(tmp_path):
+    (tmp_path / "t.yaml").write_text("{individuation: 1, models: {m: {}}, conversations: {}}\n")
+    assert list(read(tmp_path / "t.yaml").models) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("caches", "found"),
+    [
+        ({"k": {"model": "n", "how": "decoded"}}, "ran on m"),
+        ({"k": {"model": "m", "server": "b", "how": "decoded"}}, "on server b"),
+        ({"k": {"model": "m", "how": "decoded", "from": "k"}}, "back to itself"),
+        ({"k": {"model": "m", "how": "transferred"}}, "from"),
+        ({"k": {"model": "m", "how": "edited", "from": "j"}, "j": {"model": "n", "how": "decoded"}}, "another model"),
+    ],
+)
+def test_a_recorded_cache_that_cannot_be_is_refused(caches, found):
+    turns = [{"role": "user", "tokens": 1, "model": "m", "server": "a", "kv": "k"}]
+    world = {
+        "individuation": 1,
+        "models": {"m": {}, "n": {}},
+        "caches": caches,
+        "conversations": {"c": {"turns": turns}},
+    }
+    with pytest.raises(TraceError, match=found):
+        facts_from_data(world)

@@ -99,8 +99,13 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
                     f"{shown} is {quoted(value)}{suggestion(value, known) if isinstance(value, str) else ''}",
                     expected,
                 )
-            inside_at = len(loc) > 1 and loc[-2] == "at"
-            expected = "a finite number" if inside_at else _EXPECTED.get(leaf, expected)
+            in_turn = "turns" in loc
+            if in_turn and leaf == "at":
+                expected = "a mapping from axes to numbers, such as {assistant: 33.5}"
+            elif in_turn and loc[-2] == "at":
+                expected = "a finite number"
+            else:
+                expected = _EXPECTED.get(leaf, expected)
             return TraceError(where, f"{shown} is {quoted(value)}", expected)
 
 

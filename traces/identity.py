@@ -66,7 +66,10 @@ def base_identities(models: Mapping[str, Model]) -> dict[str, str]:
     {'a': 'a', 'b': 'a', 'c': 'elsewhere/x'}
     """
     exact = model_identities(models)
-    bases = {exact[key]: model.base for key, model in models.items() if model.base is not None}
+    bases: dict[str, str] = {}
+    for key, model in models.items():
+        if model.base is not None:
+            bases.setdefault(exact[key], model.base)
 
     def root(identity: str) -> str:
         seen: set[str] = set()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.declarations import check_declarations
 from traces.document import place_of, validated
 from traces.errors import TraceError, UnknownNameError, quoted, suggestion
 from traces.facts import (
@@ -23,10 +24,10 @@ from traces.facts import (
     is_detailed,
     split_belief,
 )
-from traces.identity import find_model, has_base_cycle, model_identities, models_named
+from traces.identity import model_identities, models_named
 from traces.paths import path_order, turn_on_path
 from traces.text import Place, Source
-from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Probe, Server, Space, TraceDocument, Turn
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Probe, Server, TraceDocument, Turn
 
 
 def facts_from(source: Source) -> Facts:
@@ -54,7 +55,10 @@ class _Reading:
 
     def facts(self) -> Facts:
         document = self.document
-        self.check_names()
+        check_declarations(self.source, document)
+        for cache in document.caches.values():
+            if cache.server is not None:
+                self.server("", cache.server)
         conversations = self.conversation_table()
         self.carry_over(conversations)
         facts = Facts(
@@ -75,47 +79,8 @@ class _Reading:
         facts.caches = self.cache_table()
         return facts
 
-    def check_names(self) -> None:
-        document = self.document
-        if not document.models:
-            raise TraceError(self.source.name, "models is empty", "at least one model")
-        cycle = has_base_cycle(document.models)
-        if cycle is not None:
-            raise TraceError(
-                place_of(self.source, ("models", cycle, "base")),
-                "its base leads back to itself",
-                "a base that is another model",
-            )
-        self.check_spaces(document.spaces, ("spaces",))
-        for name, labelling in document.labellings.items():
-            if name == "stated" or name in document.spaces:
-                raise TraceError(
-                    place_of(self.source, ("labellings", name)),
-                    f"the labelling {quoted(name)} has the name of the trace's own",
-                    "another name",
-                )
-            self.check_spaces(labelling.spaces, ("labellings", name, "spaces"))
-        for name, cache in document.caches.items():
-            where = place_of(self.source, ("caches", name))
-            if cache.model not in document.models:
-                raise UnknownNameError(where, "model", cache.model, document.models)
-            if cache.source is not None and cache.source not in document.caches:
-                raise UnknownNameError(where, "cache", cache.source, document.caches)
-            if cache.server is not None:
-                self.server(where, cache.server)
-
-    def check_spaces(self, spaces: Mapping[str, Space], at: Place) -> None:
-        for name, space in spaces.items():
-            if name == "stated":
-                raise TraceError(
-                    place_of(self.source, (*at, name)),
-                    'a space is named "stated"',
-                    "another name: stated regions go by it",
-                )
-            if not find_model(self.document.models, space.model):
-                raise UnknownNameError(
-                    place_of(self.source, (*at, name, "model")), "model", space.model, self.document.models
-                )
+    def same_weights(self, one: str, other: str) -> bool:
+        return self.identity[self.model_number[one]] == self.identity[self.model_number[other]]
 
     def server(self, where: str, name: str) -> int:
         """A server's number. Without a `servers:` list, a server exists by being named."""
@@ -209,7 +174,23 @@ class _Reading:
             return -1
         if turn.kv not in self.cache_number:
             raise UnknownNameError(self._row(facts, row, "kv"), "cache", turn.kv, self.document.caches)
+        cache = self.document.caches[turn.kv]
+        if not self.same_weights(cache.model, self._model_of(row)):
+            raise TraceError(
+                self._row(facts, row, "kv"),
+                f"kv is {quoted(turn.kv)}, a cache of model {cache.model}, but the turn ran on {self._model_of(row)}",
+                "a cache of the turn's own model: a cache means nothing to other weights",
+            )
+        if cache.server is not None and self.server_of[row] not in (-1, self.server_number[cache.server]):
+            raise TraceError(
+                self._row(facts, row, "kv"),
+                f"kv is {quoted(turn.kv)}, a cache on server {cache.server}, but the turn ran on another",
+                "a cache on the turn's own server",
+            )
         return self.cache_number[turn.kv]
+
+    def _model_of(self, row: int) -> str:
+        return list(self.document.models)[int(self.model[row])]
 
     def _row(self, facts: Facts, row: int, field: str) -> str:
         c = int(np.searchsorted(facts.conversations.first, row, side="right")) - 1
@@ -255,9 +236,11 @@ class _Reading:
 
     def shared(self, facts: Facts, row: int, name: str) -> int:
         where = self._row(facts, row, "shared_from")
-        conversation, _, ordinal = name.rpartition("/")
+        conversation, slash, ordinal = name.rpartition("/")
+        if not slash:
+            raise TraceError(where, f"shared_from is {quoted(name)}", "a stage: CONVERSATION/ORDINAL, ordinals from 0")
         if conversation not in self.number:
-            raise UnknownNameError(where, "conversation", conversation or name, self.names)
+            raise UnknownNameError(where, "conversation", conversation, self.names)
         c = self.number[conversation]
         if not ordinal.isdecimal() or int(ordinal) >= facts.conversations.size[c]:
             raise TraceError(

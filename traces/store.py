@@ -142,7 +142,8 @@ def add_labelling(path: Path, name: str, spaces: Mapping[str, Space]) -> Facts:
     Raises `TraceError` where the name is taken, or a space is of a model or on axes that the trace does not have.
     """
     with _opened(path, writing=True) as connection:
-        facts = read_facts(connection, path.name)
+        with _fitting_together(path):
+            facts = read_facts(connection, path.name)
         if name in (STATED, *labelling_names(facts), *facts.spaces):
             raise TraceError(path.name, f'it already has a labelling "{name}"', "another name (--name)")
         for key, space in spaces.items():
@@ -156,7 +157,8 @@ def _add_all(connection: Connection, recordings: Sequence[Facts], target: str, p
         add_facts(connection, facts, target, progress)
     if connection.execute(select(func.count()).select_from(recording)).scalar_one() > 1:
         # Each recording may be sound and the whole not: a space that fits one may be ambiguous among all probes.
-        joined = read_facts(connection, target)
+        with _fitting_together(Path(target)):
+            joined = read_facts(connection, target)
         for labelling in (None, *labelling_names(joined)):
             regions_of(joined, labelling)
 
@@ -205,8 +207,14 @@ def _reader(path: Path) -> sqlite3.Connection:
             return connection
         except sqlite3.OperationalError as error:
             connection.close()
-            if way == ways[-1] or "locked" in str(error) or (way == ways[-2] and log.exists() and log.stat().st_size):
+            if way == ways[-1] or "locked" in str(error):
                 raise
+            if way == ways[-2] and log.exists() and log.stat().st_size:
+                raise TraceError(
+                    str(path),
+                    f"what was written last is still in {log.name}, which cannot be read here",
+                    "a folder that you may write to, or a trace that its owner has read since",
+                ) from error
     raise AssertionError("there is always a way")
 
 

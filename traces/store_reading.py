@@ -72,9 +72,15 @@ def read_spaces(connection: Connection) -> tuple[dict[str, Space], dict[str, dic
     )
     for row in connection.execute(joined.order_by(schema.space.c.id)):
         space = Space(
-            model=row.model, axes=tuple(axes.get(row.id, {}).values()), layer=row.layer, pooling=row.pooling, unit=row.unit,
-            source=row.source, discrete=None if row.discrete is None else bool(row.discrete), regions=regions.get(row.id, {}),
-        )  # fmt: skip
+            model=row.model,
+            axes=tuple(axes.get(row.id, {}).values()),
+            layer=row.layer,
+            pooling=row.pooling,
+            unit=row.unit,
+            source=row.source,
+            discrete=None if row.discrete is None else bool(row.discrete),
+            regions=regions.get(row.id, {}),
+        )
         if row.own:
             own[row.name] = space
         else:
@@ -87,7 +93,8 @@ def read_details(connection: Connection) -> dict[int, TurnDetail]:
     row_of_id = _row_of_id(*_integers(connection, schema.turn, ["id"], ["conversation_id", "ordinal"]))
     acts: dict[int, list[str]] = {}
     for turn, key in connection.exec_driver_sql(
-        "SELECT a.turn_id, i.key FROM turn_intervention a JOIN intervention i ON i.id = a.intervention_id ORDER BY a.turn_id, a.ordinal"
+        "SELECT a.turn_id, i.key FROM turn_intervention a JOIN intervention i ON i.id = a.intervention_id "
+        "ORDER BY a.turn_id, a.ordinal"
     ):
         acts.setdefault(turn, []).append(key)
     grids = {
@@ -214,12 +221,13 @@ def _columns(connection: Connection, query: str, width: int) -> list[list[Any]]:
 def _caches(connection: Connection) -> Caches:
     names, model, server, source, how, positions, drift, drift_kl, time = _columns(
         connection,
-        "SELECT key, model_id - 1, coalesce(server_id, 0) - 1, coalesce(source_id, 0) - 1, how, coalesce(positions, -1), "
-        "drift, drift_kl, time FROM kv_cache ORDER BY id",
+        "SELECT key, model_id - 1, coalesce(server_id, 0) - 1, coalesce(source_id, 0) - 1, how, "
+        "coalesce(positions, -1), drift, drift_kl, time FROM kv_cache ORDER BY id",
         9,
     )
     return Caches(
-        names, np.array(model, np.int32), np.array(server, np.int32), np.array(source, np.int32), np.array(how, np.int8),
+        names,
+        np.array(model, np.int32), np.array(server, np.int32), np.array(source, np.int32), np.array(how, np.int8),
         np.array(positions, np.int64), np.array(drift, np.float64), np.array(drift_kl, np.float64), time,
     )  # fmt: skip
 

@@ -114,7 +114,7 @@ def _json(name: str, text: str, nan: bool) -> Source:
         if _SURROGATE.search(text):
             json.dumps(source.data, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        if text.lstrip()[:1] == "{" and "\n" in text[:200] and len(text) <= LARGEST_FLOW_MAPPING:
+        if text.lstrip()[:1] == "{" and len(text) <= LARGEST_FLOW_MAPPING:
             # A YAML flow mapping also begins with a brace.
             try:
                 return _yaml(name, text)

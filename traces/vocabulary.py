@@ -77,7 +77,8 @@ def _range(pair: Any) -> Any:
             raise _expect(f"the range is {shown}", "two numbers; null = unbounded")
     if low is not None and high is not None and low > high:
         raise _expect(f"the range is {shown}", "a closed range [low, high] with low <= high")
-    return (None if low is None else float(low), None if high is None else float(high))
+    # JSON has no infinity; an unbounded end has one form in every file.
+    return tuple(None if end is None or abs(end) == math.inf else float(end) for end in pair)
 
 
 def _free(data: dict[str, Any], of: ValidationInfo) -> dict[str, Any]:
