@@ -1,4 +1,4 @@
-"""Make the pages and pictures that come from the code: docs/views.md, docs/img/views.svg, docs/img/overview.svg.
+"""Make what comes from the code: docs/views.md, the outputs in docs/for-philosophers.md, and the pictures in docs/img.
 
     python docs/build.py            write them
     python docs/build.py --check    write nothing; name the files that the code would have otherwise, and exit with 1
@@ -10,6 +10,8 @@ and without the program `dot` the picture stays as it is.
 from __future__ import annotations
 
 import io
+import re
+import shlex
 import sys
 from contextlib import chdir
 from pathlib import Path
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parent
 VIEWS_PAGE = DOCS / "views.md"
+TUTORIAL = DOCS / "for-philosophers.md"
 VIEWS_PICTURE = DOCS / "img" / "views.svg"
 OVERVIEW_PICTURE = DOCS / "img" / "overview.svg"
 
 EXAMPLE = "examples/qwen3-32b-aura.yaml"
 COLUMNS = 100
+TUTORIAL_COLUMNS = 92
+
+_CONSOLE = re.compile(r"```console\n\$ individuate (?P<command>[^\n]*)\n.*?```", re.DOTALL)
 
 # semantics.md §7, laws 1 to 3, with branching=one: the first refines the second. Each view stands for its default
 # readings; the others are named.
@@ -244,6 +250,26 @@ def _theme() -> TerminalTheme:
     return TerminalTheme((255, 255, 255), (27, 31, 36), ansi, ansi)
 
 
+# --- docs/for-philosophers.md
+
+
+def tutorial_page() -> str:
+    """The tutorial as it is written, with what each of its commands prints now."""
+    return _CONSOLE.sub(lambda block: _shown(block["command"]), TUTORIAL.read_text(encoding="utf-8"))
+
+
+def _shown(command: str) -> str:
+    from click.testing import CliRunner
+
+    from individuation.cli.main import cli
+
+    with chdir(DOCS.parent):
+        runner = CliRunner(env={"COLUMNS": str(TUTORIAL_COLUMNS), "NO_COLOR": "1"})
+        result = runner.invoke(cli, shlex.split(command), prog_name="individuate", catch_exceptions=False)
+    lines = [line.rstrip() for line in result.stdout.strip("\n").splitlines()]
+    return "\n".join(["```console", f"$ individuate {command}", *lines, "```"])
+
+
 # --- all of them
 
 
@@ -252,7 +278,11 @@ def stale() -> list[str]:
     found = []
     if not VIEWS_PICTURE.exists():
         found.append(VIEWS_PICTURE)
-    for path, text in ((VIEWS_PAGE, views_page()), (OVERVIEW_PICTURE, overview_picture())):
+    for path, text in (
+        (VIEWS_PAGE, views_page()),
+        (TUTORIAL, tutorial_page()),
+        (OVERVIEW_PICTURE, overview_picture()),
+    ):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             found.append(path)
     return [path.relative_to(DOCS.parent).as_posix() for path in found]
@@ -262,6 +292,7 @@ def build() -> None:
     """Write all pages and pictures."""
     OVERVIEW_PICTURE.parent.mkdir(exist_ok=True)
     VIEWS_PAGE.write_text(views_page(), encoding="utf-8")
+    TUTORIAL.write_text(tutorial_page(), encoding="utf-8")
     OVERVIEW_PICTURE.write_text(overview_picture(), encoding="utf-8")
     drawn = views_picture()
     if drawn is None:

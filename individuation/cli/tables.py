@@ -18,6 +18,7 @@ from rules.view import Tally
 
 _MOST_MINDS = 40
 _MOST_LABELS = 4
+_MOST_VIEWS_NAMED = 3
 
 
 def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str], labelling: str | None) -> None:
@@ -111,7 +112,8 @@ def _say_caveats(out: Console, caveats: Mapping[str, Sequence[str]]) -> None:
     out.print(Text("Caveats", style="bold"))
     listed = Table.grid(padding=(0, 1))
     for caveat, views in views_of.items():
-        concerns = f" [{', '.join(views)}]" if len(caveats) > 1 else ""
+        named = ", ".join(views) if len(views) <= _MOST_VIEWS_NAMED else f"{len(views)} views"
+        concerns = f" [{named}]" if len(caveats) > 1 else ""
         listed.add_row(" -", Text(f"{caveat}{concerns}"))
     out.print(listed)
     out.print()
