@@ -106,7 +106,7 @@ def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
     if page == "docs/for-philosophers.md":
-        monkeypatch.setenv("COLUMNS", str(build.TUTORIAL_COLUMNS))
+        monkeypatch.setenv("COLUMNS", str(build_script().TUTORIAL_COLUMNS))
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     for folder in ("examples", "individuation"):
         Path(folder).symlink_to(ROOT / folder)

@@ -277,7 +277,12 @@ def discrete(value):
         (trace({"server": "a"}, {"model": "n"}), "model", {}, [BY_NAME]),
         (trace({}, models={"m": {"digest": "1"}}), "model", {}, []),
         (trace({}), "physical-instance", {}, ["no server was recorded for 1 of 1 stages"]),
-        (trace({"server": "a"}, {"server": None}), "physical-instance", {}, ["no server was recorded for 1 of 2 stages"]),
+        (
+            trace({"server": "a"}, {"server": None}),
+            "physical-instance",
+            {},
+            ["no server was recorded for 1 of 2 stages"],
+        ),
         (trace({"server": "a"}, {}), "virtual-instance", {}, ["no cache information was recorded"]),
         (trace({"server": "a"}, {"cache": "retained"}), "virtual-instance", {}, []),
         (trace({}, {}), "virtual-instance", {}, ["no cache information", "the mind is taken to go on"]),

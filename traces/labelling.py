@@ -73,8 +73,9 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
         translated = np.array([*(number[name] for name in facts.regions), -1], np.int32)
         of_turn = translated[facts.stated]
         labelled = labelled | (of_turn >= 0)
-        pairs = np.unique(np.stack([facts.turns.model[of_turn >= 0], of_turn[of_turn >= 0]]), axis=1)
-        defined |= {(int(model), int(region)): None for model, region in pairs.T}
+        width, rows = len(region_names), np.flatnonzero(of_turn >= 0)
+        pairs = np.bincount(facts.turns.model[rows].astype(np.int64) * width + of_turn[rows])
+        defined |= {divmod(pair, width): None for pair in np.flatnonzero(pairs).tolist()}
     model_numbers = {key: i for i, key in enumerate(facts.models)}
     for name, space in spaces.items():
         models = [model_numbers[key] for key in models_named(facts.models, space.model)]

@@ -183,21 +183,22 @@ def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
         names, np.array(parents, np.int32), np.array(ats, np.int32), (np.cumsum(size) - size).astype(np.int64), size
     )
     count = len(conversation)
-    drift = np.full(count, np.nan)
+    caches, drifts, shares = connection.exec_driver_sql(
+        "SELECT count(kv_cache_id), count(drift), count(shared_from_id) FROM turn"
+    ).one()
     kv = np.full(count, -1, np.int32)
+    if caches:
+        ids, cache_id = _integers(connection, schema.turn, ["id"], ["kv_cache_id"])
+        kv[row_of_id[ids]] = np.maximum(cache_id, 0) - 1
     shared_from = np.full(count, -1, np.int64)
-    rare: Any = connection.exec_driver_sql(
-        "SELECT id, kv_cache_id, drift, shared_from_id FROM turn "
-        "WHERE drift IS NOT NULL OR kv_cache_id IS NOT NULL OR shared_from_id IS NOT NULL"
-    ).cursor
-    for turn, kv_cache, measured, shared in rare:
-        row = row_of_id[turn]
-        if kv_cache is not None:
-            kv[row] = kv_cache - 1
-        if measured is not None:
-            drift[row] = measured
-        if shared is not None:
-            shared_from[row] = row_of_id[shared]
+    if shares:
+        ids, origin = _integers(connection, schema.turn, ["id"], ["shared_from_id"])
+        shared_from[row_of_id[ids]] = np.where(origin < 0, -1, row_of_id[origin])
+    drift = np.full(count, np.nan)
+    if drifts:
+        query = "SELECT id, drift FROM turn WHERE drift IS NOT NULL"
+        ids, measured = _columns(connection, query, 2)
+        drift[row_of_id[np.array(ids)]] = measured
     facts.turns = Turns(
         conversation=conversation,
         role=role.astype(np.int8),
