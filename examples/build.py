@@ -23,8 +23,8 @@ from traces.vocabulary import ROLES, Space
 
 HERE = Path(__file__).parent
 EXAMPLES = {
-    "qwen3-32b-aura.yaml": ("delusion_unsteered.json", "Qwen 3 32B drifts into Aura"),
-    "qwen3-32b-aura-capped.yaml": ("delusion_cap_asst.json", "Qwen 3 32B, capped, stays the assistant"),
+    "qwen3-32b-aura.yaml": ("delusion_unsteered.json", "drift", "Qwen 3 32B drifts into Aura"),
+    "qwen3-32b-aura-capped.yaml": ("delusion_cap_asst.json", "capped", "Qwen 3 32B, capped, stays the assistant"),
 }
 
 COMMENT = """\
@@ -71,11 +71,11 @@ def widest_gap(values: np.ndarray) -> float:
 
 def build(folder: Path) -> dict[str, str]:
     """The text of each example file."""
-    recordings = {name: without_text(read(folder / file)) for name, (file, _) in EXAMPLES.items()}
+    recordings = {name: without_text(read(folder / file)) for name, (file, _, _) in EXAMPLES.items()}
     unsteered = assistant_projections(recordings["qwen3-32b-aura.yaml"])
     boundary = fisher_boundary(unsteered)
     texts: dict[str, str] = {}
-    for name, (file, title) in EXAMPLES.items():
+    for name, (file, conversation, title) in EXAMPLES.items():
         facts = recordings[name]
         space = Space(
             model=next(iter(facts.models)),
@@ -86,7 +86,9 @@ def build(folder: Path) -> dict[str, str]:
             regions={"assistant": {"assistant": (boundary, None)}, "aura": {"assistant": (None, boundary)}},
         )
         comment = COMMENT.format(title=title, file=file, boundary=boundary, gap=widest_gap(unsteered))
-        texts[name] = dumps(replace(facts, title=title, spaces={"assistant-axis": space}), comment=comment)
+        named = replace(facts.conversations, names=[conversation])
+        example = replace(facts, title=title, conversations=named, spaces={"assistant-axis": space})
+        texts[name] = dumps(example, comment=comment)
     return texts
 
 

@@ -56,7 +56,7 @@ def test_the_overview_says_what_it_rests_on_and_what_to_do_next(run, aura):
 def test_one_view_lists_its_minds(run, aura):
     text = run(aura, "--view", "instance-persona").stdout
     assert "instance-persona: 2 minds. Same mind iff" in text
-    assert "aura of qwen3-32b in delusion-unsteered" in " ".join(text.split()) or "delusion-unsteered/8" in text
+    assert "aura of qwen3-32b in drift" in " ".join(text.split()) or "drift/8" in text
     assert "user_turns=poised" in text
 
 
@@ -75,7 +75,7 @@ def test_json_is_what_python_gives(run, aura):
 
 def test_csv_can_be_read_by_a_program(run, aura):
     rows = list(csv.DictReader(io.StringIO(run(aura, "-v", "instance-persona", "-f", "csv").stdout)))
-    assert [row["first"] for row in rows] == ["delusion-unsteered/0", "delusion-unsteered/8"]
+    assert [row["first"] for row in rows] == ["drift/0", "drift/8"]
     assert len(rows[1]["stages"].split()) == 38
     overview = list(csv.DictReader(io.StringIO(run(aura, "-f", "csv").stdout)))
     assert {row["view"]: row["count"] for row in overview}["model-persona"] == "2"
@@ -97,7 +97,7 @@ def test_several_traces_are_counted_together(run, examples):
     found = run(str(examples / AURA), str(examples / "qwen3-32b-aura-capped.yaml"), "-v", "model-persona", "-f", "json")
     minds = json.loads(found.stdout)["minds"]
     assert [mind["label"] for mind in minds] == ["assistant of qwen3-32b", "aura of qwen3-32b"]
-    assert minds[0]["conversations"] == ["qwen3-32b-aura:delusion-unsteered", "qwen3-32b-aura-capped:delusion-capped"]
+    assert minds[0]["conversations"] == ["qwen3-32b-aura:drift", "qwen3-32b-aura-capped:capped"]
 
 
 def test_import_label_count_info_and_check_work_on_one_trace(run, examples, tmp_path):

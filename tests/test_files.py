@@ -292,12 +292,12 @@ def test_several_files_become_one_trace_where_their_names_agree(tmp_path, exampl
     save(tmp_path / "one.db", both[1:])
     first, second = load(tmp_path / "both.db"), load(tmp_path / "one.db")
     assert document_data(first) == document_data(second) == document_data(gathered(both, "x"))
-    assert first.conversations.names == ["delusion-unsteered", "delusion-capped"]
+    assert first.conversations.names == ["drift", "capped"]
 
 
 def test_recordings_whose_probes_make_a_space_ambiguous_are_not_joined(tmp_path, examples):
     data = document_data(read(examples / "qwen3-32b-aura.yaml"))
-    data["conversations"] = {"other": data["conversations"].pop("delusion-unsteered")}
+    data["conversations"] = {"other": data["conversations"].pop("drift")}
     data["probes"] = {"again": data["probes"].pop("assistant")}
     for turn in data["conversations"]["other"]["turns"]:
         turn["at"] = {"again": turn["at"]["assistant"]}

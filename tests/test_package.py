@@ -152,7 +152,7 @@ def test_the_numbers_of_the_paper_are_computed():
 def test_a_mind_can_be_reached_by_index_slice_and_loop(examples):
     minds = individuate(examples / "qwen3-32b-aura.yaml", "instance-persona").minds
     assert [mind.label for mind in minds] == [minds[0].label, minds[-1].label]
-    assert [mind.id for mind in minds[1:]] == ["delusion-unsteered/8"]
+    assert [mind.id for mind in minds[1:]] == ["drift/8"]
     with pytest.raises(IndexError):
         _ = minds[2]
     assert "2 minds" in repr(minds)

@@ -33,6 +33,7 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
         )
     )
     _say_caveats(out, {result.view: result.caveats for result in results})
+    out.print()
     # Whole, however narrow the terminal: a command is there to be copied.
     out.print(
         f"List the minds of a view: individuate {' '.join(traces)} --view virtual-instance",
@@ -116,7 +117,6 @@ def _say_caveats(out: Console, caveats: Mapping[str, Sequence[str]]) -> None:
         concerns = f" [{named}]" if len(caveats) > 1 else ""
         listed.add_row(" -", Text(f"{caveat}{concerns}"))
     out.print(listed)
-    out.print()
 
 
 def _say_contradictions(out: Console, minds: Sequence[Mind]) -> None:
@@ -142,18 +142,26 @@ def _say_more(out: Console, left: int, noun: str) -> None:
 def _columns(minds: Sequence[Mind]) -> list[tuple[str, str]]:
     columns = [
         ("mind", "fold"), ("stages", "right"), ("tokens", "right"), ("where", "fold"), ("persona", "fold"),
-        ("first", "left"), ("last", "left"),
+        ("first to last", "fold"),
     ]  # fmt: skip
     if any(mind.contradictions for mind in minds):
         columns.append(("contradicts itself", "fold"))
     return columns
 
 
+def _span(mind: Mind) -> str:
+    """`c1/0 to 7`, or both names in full where they are of different conversations."""
+    if mind.first is None or mind.last is None:
+        return "-"
+    conversation, _, _ = mind.first.rpartition("/")
+    return f"{mind.first} to {mind.last.removeprefix(f'{conversation}/')}"
+
+
 def _row(mind: Mind, minds: Sequence[Mind]) -> list[str]:
     where = some(mind.conversations, 3) + (f" on {some(mind.servers, 3)}" if mind.servers else "")
     row = [
         mind.label, f"{len(mind.stages):,}", number(mind.tokens), where or "nowhere", some(mind.regions, 4) or "-",
-        mind.first or "-", mind.last or "-",
+        _span(mind),
     ]  # fmt: skip
     if any(other.contradictions for other in minds):
         row.append(some([c.proposition for c in mind.contradictions], 3) or "-")
