@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sqlite3
 from contextlib import closing
 
@@ -265,6 +266,40 @@ def test_a_broken_invariant_is_reported_and_no_other(invariant, breach, statemen
     assert shown.exit_code == 1
     assert f"BROKEN  {invariant}\n          {broken[invariant][0]}\n" in shown.stdout
     assert shown.stdout.endswith("invariants hold; see above.\n")
+    for command in ([], ["info"]):
+        result = run(*command, path)
+        assert result.exit_code in (0, 2)
+        assert result.exit_code == 0 or re.fullmatch(r"\S.*: .+\.\nExpected: .+\.\n", result.stderr)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"UPDATE turn SET role = 9 WHERE id = {A0}",
+        f"UPDATE turn SET cache = 9 WHERE id = {A1}",
+        f"UPDATE turn SET model_id = 99 WHERE id = {A0}",
+        f"UPDATE turn SET server_id = 99 WHERE id = {A0}",
+        f"UPDATE turn SET kv_cache_id = 99 WHERE id = {A0}",
+        f"UPDATE turn SET shared_from_id = 99 WHERE id = {D0}",
+        f"UPDATE turn SET conversation_id = 1099511627776 WHERE id = {D0}",
+        f"UPDATE turn SET id = 1099511627776 WHERE id = {D0}",
+        "UPDATE kv_cache SET model_id = 99",
+        "UPDATE kv_cache SET how = 9",
+        "UPDATE belief SET proposition_id = 99",
+        "UPDATE conversation SET at = 9 WHERE key = 'b'",
+        "UPDATE conversation SET parent_id = id WHERE key = 'b'",
+        "UPDATE conversation SET parent_id = 3 - id, at = 1 WHERE key IN ('a', 'b')",
+        "UPDATE coordinate SET value = 'high'",
+    ],
+)
+def test_a_trace_whose_tables_do_not_fit_together_is_refused_and_not_miscounted(statement, run, changed):
+    path = changed(statement)
+    for command in ([], ["info"]):
+        result = run(*command, path)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert result.stderr.startswith(f"{path}: it is damaged: its tables do not fit together.\nExpected: ")
+        assert "individuate check" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -285,7 +320,6 @@ def test_facts_that_may_be_changed_are_reported(statements, run, changed):
 
 
 def test_many_breaches_of_one_invariant_are_cut_short(run, changed):
-    path = changed("UPDATE coordinate SET value = 9e999", "INSERT INTO coordinate SELECT id, 3, 9e999 FROM turn")
     path = changed(
         "INSERT OR REPLACE INTO coordinate SELECT id, 1, 9e999 FROM turn WHERE role <> 2",
         "UPDATE coordinate SET value = 9e999",

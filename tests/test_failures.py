@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -450,6 +451,24 @@ def test_a_reader_meets_a_sound_trace_at_every_moment_of_many_imports(run, other
     assert len(set(seen)) > 3
     assert_sound(run, other)
     assert [path.name for path in other.parent.iterdir()] == [other.name]
+
+
+def test_a_file_whose_log_is_half_moved_into_it_is_not_taken_for_truncated(run, other, tmp_path):
+    was = stages(run, other)
+    many = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
+        "INSERT INTO proposition (text) SELECT i || hex(zeroblob(200)) FROM n"
+    )
+    subprocess.run([sys.executable, "-c", CRASH, other, many], check=True)
+    done = tmp_path / "done"
+    shutil.copytree(other.parent, done)
+    with closing(sqlite3.connect(done / "other.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # SQLite moves the first page first: it then counts pages that the file does not have yet.
+    with other.open("r+b") as file, (done / "other.db").open("rb") as whole:
+        file.write(whole.read(4096))
+    assert stages(run, other) == was
+    assert_sound(run, other)
 
 
 def test_reading_leaves_no_file_behind_and_the_trace_as_it_was(run, other):

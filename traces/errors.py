@@ -73,8 +73,8 @@ def one_of(known: Iterable[str], kind: str = "name") -> str:
 
 
 def _brief(text: str) -> str:
-    text = text.translate(_ONE_LINE)
-    return text if len(text) <= _LONGEST_PART else f"{text[: _LONGEST_PART // 2]} … {text[-_LONGEST_PART // 2 :]}"
+    half = _LONGEST_PART // 2
+    return (text if len(text) <= _LONGEST_PART else f"{text[:half]} … {text[-half:]}").translate(_ONE_LINE)
 
 
 _ONE_LINE = dict.fromkeys(

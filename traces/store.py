@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func, insert, select
+from sqlalchemy import Connection, NullPool, create_engine, event, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from traces.errors import TraceError
@@ -115,8 +115,7 @@ def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = No
             _add_all(connection, recordings, path.name, progress)
         return
     with _saying_why(path), _new_file(path) as temporary:
-        engine = _engine(temporary, "rwc", writing=True)
-        with engine.begin() as connection:
+        with _transaction(temporary, "rwc", writing=True) as connection:
             create_tables(connection)
             _add_all(connection, recordings, path.name, progress)
         # Lasting, and impossible within the transaction that SQLAlchemy opens for every connection.
@@ -126,8 +125,7 @@ def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = No
 
 def gathered(recordings: Sequence[Facts], name: str) -> Facts:
     """Several recordings as one trace, as `save` would join them, without a file."""
-    engine = _engine(None, "rwc", writing=True)
-    with engine.begin() as connection:
+    with _transaction(None, "rwc", writing=True) as connection:
         create_tables(connection)
         _add_all(connection, recordings, name, None)
         joined = read_facts(connection, name)
@@ -195,34 +193,42 @@ def _reader(path: Path) -> sqlite3.Connection:
     As it lies, without SQLite's locks, it is read only where its folder takes no log, and none with content is there.
     """
     log = Path(f"{path}-wal")
-    ways = ["ro", "ro&immutable=1"]
+    as_it_lies = "ro&immutable=1"
     if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
-        ways.insert(0, "rw")
-    elif not log.exists():
-        ways.remove("ro")
-    for way in ways:
+        ways = ["rw", "ro", as_it_lies]
+    else:
+        ways = ["ro", as_it_lies] if log.exists() else [as_it_lies]
+    while True:
+        way = ways.pop(0)
         connection = _connected(path, way)
         try:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             return connection
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
+            # Not only SQLite's own errors: on a damaged file the driver may fail to decode the message of one.
             connection.close()
-            if way == ways[-1] or "locked" in str(error):
+            another_way_may_do = isinstance(error, sqlite3.OperationalError) and "locked" not in str(error)
+            if not ways or not another_way_may_do:
                 raise
-            if way == ways[-2] and log.exists() and log.stat().st_size:
+            if ways == [as_it_lies] and log.exists() and log.stat().st_size:
                 raise TraceError(
                     str(path),
                     f"what was written last is still in {log.name}, which cannot be read here",
                     "a folder that you may write to, or a trace that its owner has read since",
                 ) from error
-    raise AssertionError("there is always a way")
 
 
-def _engine(path: Path | None, mode: str, writing: bool) -> Engine:
+@contextmanager
+def _transaction(path: Path | None, mode: str, writing: bool) -> Iterator[Connection]:
+    """One transaction on a file (None: in memory), committed at the end; every connection is closed, come what may."""
+    opened: list[sqlite3.Connection] = []
+
     def connect() -> sqlite3.Connection:
         if path is None:
-            return sqlite3.connect(":memory:", isolation_level=None)
-        return _reader(path) if mode == "ro" else _connected(path, mode)
+            opened.append(sqlite3.connect(":memory:", isolation_level=None))
+        else:
+            opened.append(_reader(path) if mode == "ro" else _connected(path, mode))
+        return opened[-1]
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
@@ -241,7 +247,13 @@ def _engine(path: Path | None, mode: str, writing: bool) -> Engine:
         # The driver's own idea of when to begin would leave reads and table definitions outside the transaction.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    return engine
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        # SQLAlchemy drops a connection on which its own first questions fail, as on a damaged file, without closing it.
+        for raw in opened:
+            raw.close()
 
 
 @contextmanager
@@ -250,8 +262,7 @@ def _opened(path: Path, writing: bool) -> Iterator[Connection]:
     with _saying_why(path):
         if writing and not os.access(path, os.W_OK):
             raise TraceError(str(path), "it is read-only", "a trace.db that you may write to")
-        engine = _engine(path, "rw" if writing else "ro", writing)
-        with engine.begin() as connection:
+        with _transaction(path, "rw" if writing else "ro", writing) as connection:
             yield connection
 
 
