@@ -160,7 +160,7 @@ WRONG = [
         "parent: c1",
         "parent: c9",
         "conversation c2",
-        ('no conversation "c9"', 'did you mean "c3"'),
+        'no conversation "c9"',
         "c1, c2, c3",
     ),
     case(
@@ -991,3 +991,23 @@ def test_a_name_that_means_something_else_is_not_imported(old, new, found, run, 
     path.write_text(text, encoding="utf-8")
     refused(run("import", path, "-o", sound / "sound.db"), "second.yaml", found, (), writes=True)
     assert snapshot(sound) == before
+
+
+def test_what_a_terminal_would_obey_is_refused_where_it_would_be_printed(run, tmp_path):
+    for field in ({"title": "a\x1b]0;x\x07"}, {"source": "a\x1b[2J"}):
+        data = {"individuation": 1, "models": {"m": {}}, "conversations": {}, **field}
+        (tmp_path / "t.json").write_text(json.dumps(data), encoding="utf-8")
+        result = run(tmp_path / "t.json")
+        assert result.exit_code == 2
+        assert "\x1b" not in result.stderr
+        assert "control characters" in result.stderr
+
+
+def test_yaml_that_no_person_wrote_is_sent_to_json(run, tmp_path):
+    lines = "".join(f"  c{i}: {{turns: []}}\n" for i in range(500_000))
+    (tmp_path / "long.yaml").write_text(
+        f"individuation: 1\nmodels: {{m: {{}}}}\nconversations:\n{lines}", encoding="utf-8"
+    )
+    result = run(tmp_path / "long.yaml")
+    assert result.exit_code == 2
+    assert "JSON or trace.db" in result.stderr

@@ -213,9 +213,7 @@ def test_any_text_survives_yaml(text, tmp_path):
     world = {
         "individuation": 1,
         "models": {"m": {}},
-        "conversations": {
-            "c": {"turns": [{"role": "user", "tokens": 1, "model": "m", "text": text, "believes": [text]}]}
-        },
+        "conversations": {"c": {"turns": [{"role": "user", "tokens": 1, "model": "m", "text": text}]}},
     }
     write(facts_from_data(world), tmp_path / "t.yaml")
     assert read(tmp_path / "t.yaml").details()[0].text == text

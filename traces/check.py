@@ -66,7 +66,7 @@ def check_facts(facts: Facts) -> Iterator[Finding]:
     for text, check in _OF_THE_FACTS:
         finding = _tried(text, check, facts)
         yield finding
-        if not finding.holds and check in (_numbering, _branches):
+        if not finding.holds and check is _branches:
             return
 
 
@@ -157,12 +157,6 @@ _OF_THE_FILE: tuple[tuple[str, Callable[[Connection], Iterator[str]]], ...] = (
 
 
 # --- of the facts
-
-
-def _numbering(facts: Facts) -> Iterator[str]:
-    of = facts.turns.conversation
-    if len(of) and not bool((np.diff(of) >= 0).all()):
-        yield "turns are not in the order of their conversations"
 
 
 def _branches(facts: Facts) -> Iterator[str]:
@@ -264,7 +258,6 @@ def _times(facts: Facts) -> Iterator[str]:
 
 
 _OF_THE_FACTS: tuple[tuple[str, Callable[[Facts], Iterator[str]]], ...] = (
-    ("turns are in the order of their conversations", _numbering),
     ("branches lie on the path of their parents, and none leads back to itself", _branches),
     ("no model is its own base", _bases),
     ("every cache could have come about as recorded (semantics §3)", _links),

@@ -73,7 +73,7 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
     loc: Place = tuple(part for part in first["loc"] if part != "[key]")
     where = place_of(source, loc)
     leaf = str(loc[-1]) if loc else ""
-    shown = leaf if not leaf.isdigit() else f"{loc[-2]}[{leaf}]" if len(loc) > 1 else leaf
+    shown = _shown(loc)
     value = first["input"]
     match first["type"]:
         case "trace":
@@ -107,6 +107,21 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
             else:
                 expected = _EXPECTED.get(leaf, expected)
             return TraceError(where, f"{shown} is {quoted(value)}", expected)
+
+
+def _shown(loc: Place) -> str:
+    """The last part of a place as a message names it."""
+    match loc:
+        case (*_, "turns", int()):
+            return "the turn"
+        case (*_, str(field), int(number)):
+            return f"{field}[{number}]"
+        case (*_, "at", str(axis)):
+            return f"at.{axis}"
+        case (*_, last):
+            return str(last)
+        case _:
+            return "the file"
 
 
 def _fields_at(kind: type[BaseModel], loc: Place) -> list[str]:

@@ -59,7 +59,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     >>> suggestion("thred", ["thread", "model"])
     '; did you mean "thread"?'
     """
-    nearest = difflib.get_close_matches(name[:_LONGEST_QUOTE], list(known), n=1, cutoff=0.5)
+    # Short names are all near each other: "c9" is no slip of "c3".
+    nearest = difflib.get_close_matches(
+        name[:_LONGEST_QUOTE], [other for other in known if len(other) > 3], n=1, cutoff=0.5
+    )
     return f'; did you mean "{nearest[0]}"?' if nearest else ""
 
 
@@ -67,7 +70,7 @@ def one_of(known: Iterable[str], kind: str = "name") -> str:
     """`one of a, b, c`, cut where there are very many."""
     names = list(known)
     if not names:
-        return f"nothing: no {kind} is defined here"
+        return f"a {kind} that is declared (there is none here)"
     shown = ", ".join(names[:30])
     return f"one of {shown}" + (f", and {len(names) - 30} more" if len(names) > 30 else "")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,10 @@ from typing import Any
 from traces.document import validated
 from traces.errors import TraceError
 from traces.facts import Facts
+from traces.new_file import new_file
 from traces.rendering import document_data
 from traces.resolution import facts_from
-from traces.text import parse
+from traces.text import LARGEST_YAML, parse
 from traces.vocabulary import Space, SpaceFile
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -65,36 +64,26 @@ def dumps(facts: Facts, suffix: str = ".yaml", comment: str = "") -> str:
     data = document_data(facts)
     if suffix == ".json":
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return comment + _yaml_text(data)
+    text = comment + _yaml_text(data)
+    if len(text) > LARGEST_YAML:
+        raise TraceError(
+            facts.name,
+            f"as YAML it has {len(text):,} characters",
+            f"at most {LARGEST_YAML:,}; JSON for long recordings",
+        )
+    return text
 
 
 def write(facts: Facts, path: Path) -> None:
-    """Write a trace file whole or not at all. Raises `TraceError` where it cannot be written."""
-    if not path.absolute().parent.is_dir():
-        raise TraceError(str(path), "its folder does not exist", "a folder that exists")
-    text = dumps(facts, path.suffix)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise TraceError(
-            str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to"
-        ) from None
+    """Write a new trace file, whole or not at all. Raises `TraceError` where it cannot be, or one is there already."""
+    with new_file(path) as temporary, temporary.open("x", encoding="utf-8") as file:
+        file.write(dumps(facts, path.suffix))
 
 
 def _yaml_text(data: Mapping[str, Any]) -> str:
     import yaml
 
-    class Dumper(yaml.SafeDumper):
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
         """Turns on one line each, long text in blocks, and no surprises for a reader of the core schema."""
 
     def ignore_aliases(self: Dumper, value: Any) -> bool:
@@ -106,7 +95,7 @@ def _yaml_text(data: Mapping[str, Any]) -> str:
         plain = tag == "tag:yaml.org,2002:str" and not _looks_typed(value)
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
 
-    Dumper.ignore_aliases = ignore_aliases  # type: ignore[method-assign,assignment]
+    Dumper.ignore_aliases = ignore_aliases
     Dumper.add_representer(str, text)
     Dumper.add_representer(
         _OneLine, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True)

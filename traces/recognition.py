@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from traces.errors import TraceError, quoted
+from traces.errors import TraceError
 from traces.facts import Facts
 from traces.file import read_bytes
 from traces.importers import IMPORTERS
@@ -31,10 +31,14 @@ def read(path: Path) -> Facts:
             return importer.facts(source)
     if isinstance(source.data, dict) and "individuation" not in source.data and source.data:
         known = ", ".join(importer.name for importer in IMPORTERS)
+        keys = (
+            ""
+            if "conversations" in source.data
+            else f", and its keys ({_listed(source.data)}) are of no known recording"
+        )
         raise TraceError(
             str(path),
-            f"it has no `individuation:` line, and its keys "
-            f"({quoted(', '.join(map(str, source.data)))}) are of no known recording",
+            f"it has no `individuation:` line{keys}",
             f"a trace file that begins with `individuation: {FORMAT_VERSION}`, a trace.db, or one of: {known}",
         )
     facts = facts_from(source)
@@ -42,6 +46,10 @@ def read(path: Path) -> Facts:
         # Only now: what stands in a known field has been refused with its place.
         raise TraceError(str(path), "it holds NaN or Infinity", "finite numbers, or null where nothing was recorded")
     return facts
+
+
+def _listed(data: dict[str, object]) -> str:
+    return ", ".join(list(data)[:6]) + (", ..." if len(data) > 6 else "")
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -27,6 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from traces.errors import TraceError
 from traces.facts import Facts, TurnDetail
 from traces.labelling import STATED, check_space_fits, labelling_names, regions_of
+from traces.new_file import new_file, sweep
 from traces.paths import path_order
 from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata, recording
 from traces.store_reading import read_details, read_facts
@@ -35,7 +36,7 @@ from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Space
 
 MAGIC = b"SQLite format 3\0"
 _HEADER = 100
-_WAIT_SECONDS = 5.0
+_WAIT_SECONDS = 3.0
 
 
 def is_database(path: Path) -> bool:
@@ -111,10 +112,11 @@ def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = No
     Raises `TraceError`, and then the file is as it was before.
     """
     if path.exists():
+        sweep(path)
         with _opened(path, writing=True) as connection:
             _add_all(connection, recordings, path.name, progress)
         return
-    with _saying_why(path), _new_file(path) as temporary:
+    with _saying_why(path), new_file(path) as temporary:
         with _transaction(temporary, "rwc", writing=True) as connection:
             create_tables(connection)
             _add_all(connection, recordings, path.name, progress)
@@ -324,7 +326,7 @@ def _saying_why(path: Path) -> Iterator[None]:
 
 
 _REASONS: tuple[tuple[str, str, str], ...] = (
-    ("locked", "another program is writing to it", "a trace.db that nobody else is writing: try again in a moment"),
+    ("locked", "another program holds it for itself", "a trace.db that nobody else is using: try again in a moment"),
     ("is full", "there is no room left on the device", "free space"),
     ("disk I/O", "the device failed or has no room left", "a device that works and has room"),
     ("readonly", "it is read-only", "a place that you may write to"),
@@ -342,62 +344,3 @@ def _explained(path: Path, message: str) -> TraceError:
         if sign in message:
             return TraceError(str(path), found, expected)
     return TraceError(str(path), f"SQLite says: {message}", "a sound trace.db")
-
-
-# --- a new file appears whole
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise TraceError(str(path), "its folder does not exist", "a folder that exists")
-    if not os.access(folder, os.W_OK):
-        raise TraceError(str(path), "its folder is read-only", "a folder that you may write to")
-    _sweep(folder, path.name)
-    temporary = folder / f".{path.name}.{os.getpid()}.partial"
-    temporary.unlink(missing_ok=True)
-    try:
-        yield temporary
-        _to_disk(temporary)
-        try:
-            # A link fails where a replacement would silently overwrite what another process made meanwhile.
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            raise TraceError(str(path), "another program made it meanwhile", "a name that is free") from None
-        except OSError:
-            temporary.replace(path)
-        _to_disk(folder)
-    except OSError as error:
-        raise TraceError(
-            str(path), f"it cannot be written: {error.strerror}", "a place with room that you may write to"
-        ) from None
-    finally:
-        for leftover in (temporary, Path(f"{temporary}-wal"), Path(f"{temporary}-shm"), Path(f"{temporary}-journal")):
-            leftover.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sweep(folder: Path, name: str) -> None:
-    """Remove what imports that were killed left behind."""
-    for leftover in folder.glob(f".{name}.*.partial*"):
-        owner = leftover.name.removeprefix(f".{name}.").split(".")[0]
-        if owner.isdecimal() and not _runs(int(owner)):
-            leftover.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True

@@ -15,6 +15,8 @@ from typing import Any
 from traces.errors import TraceError, quoted
 
 LONGEST_YAML_LINE = 1_000_000
+LARGEST_YAML = 10_000_000
+"""Characters in a YAML file. A person writes fewer, and a program does better with JSON, which reads far faster."""
 LARGEST_EXPANSION = 100_000
 LARGEST_FLOW_MAPPING = 1_000_000
 DEEPEST_NESTING = 64
@@ -148,6 +150,12 @@ def _yaml(name: str, text: str) -> Source:
                 f"YAML lines of at most {LONGEST_YAML_LINE:,} characters; JSON or trace.db for long recordings",
             )
         start, number = end + 1, number + 1
+    if len(text) > LARGEST_YAML:
+        raise TraceError(
+            name,
+            f"it is YAML of {len(text):,} characters",
+            f"at most {LARGEST_YAML:,}; JSON or trace.db for long recordings",
+        )
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:

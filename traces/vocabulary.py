@@ -54,6 +54,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _line(text: str) -> str:
+    # These texts are printed as they are, and a terminal would obey a control character.
+    if _CONTROLS.search(text):
+        raise _expect(f"the text is {quoted(text)}", "text without line breaks or control characters")
+    return text
+
+
 def _iso_time(text: str) -> str:
     try:
         datetime.fromisoformat(text)
@@ -94,6 +101,7 @@ def _free(data: dict[str, Any], of: ValidationInfo) -> dict[str, Any]:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Line = Annotated[str, AfterValidator(_line)]
 Free = Annotated[dict[str, Any], AfterValidator(_free)]
 Time = Annotated[str, AfterValidator(_iso_time)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -103,7 +111,7 @@ Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Range = Annotated[tuple[float | None, float | None], BeforeValidator(_range)]
 Layers = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Texts = Annotated[tuple[Line, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Ints = Annotated[
     tuple[Annotated[int, Field(ge=-(2**31), le=2**31 - 1)], ...],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
@@ -145,7 +153,7 @@ class Model(_Word):
 class Server(_Word):
     """The physical instance: a piece of hardware that runs a model."""
 
-    hardware: str | None = None
+    hardware: Line | None = None
 
 
 class Space(_Word):
@@ -159,8 +167,8 @@ class Space(_Word):
     axes: Names
     layer: Layer | None = None
     pooling: Name | None = None
-    unit: str | None = None
-    source: str | None = None
+    unit: Line | None = None
+    source: Line | None = None
     discrete: bool | None = None
     regions: dict[Name, dict[Name, Range]] = Field(default_factory=dict)
 
@@ -184,8 +192,8 @@ class Probe(_Word):
     axis: Name
     layer: Layer | None = None
     pooling: Name | None = None
-    unit: str | None = None
-    source: str | None = None
+    unit: Line | None = None
+    source: Line | None = None
 
 
 class Intervention(_Word):
@@ -197,14 +205,14 @@ class Intervention(_Word):
     """
 
     kind: InterventionKind
-    vector: str | None = None
+    vector: Line | None = None
     digest: Name | None = None
     layers: Layers | None = None
     coefficient: Finite | None = None
     threshold: Finite | None = None
-    positions: str | None = None
-    method: str | None = None
-    source: str | None = None
+    positions: Line | None = None
+    method: Line | None = None
+    source: Line | None = None
 
 
 class KVCache(_Word):
@@ -320,8 +328,8 @@ class TraceDocument(_Word):
     """One trace file. Dictionaries keep the order of the file: it is the order in which things were recorded."""
 
     individuation: int
-    title: str | None = None
-    source: str | None = None
+    title: Line | None = None
+    source: Line | None = None
     case: Free | None = None
     models: dict[Name, Model]
     servers: dict[Name, Server] | None = None
