@@ -25,6 +25,7 @@ TEXT
 cat <<'TEXT'
 
 The counts are stored facts plus a way of reading them. Change the reading, and see what moves:
+  . .venv/bin/activate
   individuate demo/aura.db --view instance-persona --reading user_turns=intermittent
   individuate info demo/aura.db
 TEXT

@@ -50,7 +50,9 @@ class Trace:
         """
         if labelling not in self._stages:
             if labelling is not None and labelling not in self.labellings:
-                raise UnknownNameError(self.title, "labelling", labelling, self.labellings)
+                raise UnknownNameError(
+                    ", ".join(f.name for f in self.recordings), "labelling", labelling, self.labellings
+                )
             self._stages[labelling] = together(self.recordings, labelling)
         return self._stages[labelling]
 
@@ -72,6 +74,8 @@ def open_trace(*traces: Openable) -> Trace:
     ...     {"role": "user", "tokens": 3, "model": "m"}, {"role": "assistant", "tokens": 5}]}}})
     <Trace 'trace': 1 conversations, 2 stages>
     """
+    if not traces:
+        raise TypeError("open_trace() needs at least one trace")
     recordings = [facts_from_data(trace) if isinstance(trace, Mapping) else read(Path(trace)) for trace in traces]
     return Trace(recordings)
 

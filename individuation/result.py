@@ -39,6 +39,9 @@ class Result:
         shown = {name: None if value == math.inf else value for name, value in readings.items()}
         return cls(view.name, shown, verdict.count, Minds(table), caveats, verdict, stages)
 
+    def __repr__(self) -> str:
+        return f"<Result {self.view}: {self.count} minds, {len(self.caveats)} caveats>"
+
     @property
     def readings_text(self) -> str:
         """All readings and their values on one line, as `--reading` takes them."""

@@ -34,7 +34,7 @@ def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdic
     if "branches" in rests_on and stages.branches:
         yield from _of_branches(str(readings["branching"]))
     if "names" in rests_on and stages.models_by_name_only:
-        yield "models are told apart by name only: not all weight digests were recorded"
+        yield "models are told apart, or taken for one, by name only: not all weight digests were recorded"
 
 
 def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _of_passes(stages: StageTable, verdict: Verdict) -> Iterator[str]:
     silent = int((stages.tokens < 0).sum())
     if silent:
         yield f"no token count was recorded for {silent:,} of {len(stages):,} stages, so passes cannot be counted"
-    unknown = int((stages.own_kind == UNKNOWN).sum())
+    unknown = int(((stages.own_kind == UNKNOWN) & (stages.own == stages.previous)).sum())
     if unknown:
         yield (
             f"how {_count(unknown, 'stage')} came by the KV cache is unknown; no position is taken to be "
@@ -85,10 +85,11 @@ def _of_links(stages: StageTable, readings: Readings) -> Iterator[str]:
     linked = stages.own >= 0
     if not linked.any():
         return
-    if not bool((stages.cache_known & linked).any()):
+    silent = int((linked & ~stages.cache_known).sum())
+    if silent:
         yield (
-            "no cache information was recorded: links follow from servers and models by the default "
-            "rules (semantics §3)"
+            f"no cache information was recorded for {silent:,} of {int(linked.sum()):,} links: "
+            "they follow from servers and models by the default rules (semantics §3)"
         )
     unknown = int((stages.own_kind == UNKNOWN).sum())
     if unknown:

@@ -102,5 +102,5 @@ VIEW = View(
     rule=rule,
     label="{region} of {model} in {conversation}",
     readings=(RECONSTRUCTION, USER_TURNS, RECURRENCE, BRANCHING, UNKNOWN_CACHE, EDITS, OUTSIDE, MAX_DRIFT),
-    rests_on=frozenset({"names", "cache", "links", "branches", "regions"}),
+    rests_on=frozenset({"names", "cache", "links", "branches", "regions", "discreteness"}),
 )

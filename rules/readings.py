@@ -70,7 +70,7 @@ class NumberReading(Reading):
             return math.inf
         try:
             number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if not number >= 0:
             raise TraceError(f"reading {self.name}", f"its value is {quoted(value)}", self.domain)

@@ -37,5 +37,5 @@ def find_view(name: str) -> View:
     '§1.2 (Chalmers)'
     """
     if name not in VIEWS:
-        raise UnknownNameError("views", "view", name, VIEWS)
+        raise UnknownNameError("views", "view", str(name), VIEWS)
     return VIEWS[name]

@@ -1,6 +1,7 @@
 """What goes wrong outside the program: no permission, no room, damaged files, other processes, an end at any moment."""
 
 import json
+import os
 import random
 import shutil
 import signal

@@ -119,7 +119,10 @@ def test_the_json_of_the_format_page(tmp_path):
             }
         ],
         "unassigned": [],
-        "caveats": [],
+        "caveats": [
+            "no cache information was recorded for 2 of 3 links: they follow from servers and models by the default rules"
+            " (semantics §3)"
+        ],
     }  # fmt: skip
     assert list(result) == ["view", "readings", "count", "minds", "unassigned", "caveats"]
     assert list(result["readings"]) == ["reconstruction", "branching", "unknown_cache", "edits", "max_drift"]

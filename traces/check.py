@@ -20,10 +20,13 @@ from traces import schema
 from traces.errors import TraceError
 from traces.facts import Facts
 from traces.identity import find_model, has_base_cycle, model_identities
-from traces.labelling import labelling_names, regions_of
+from traces.labelling import STATED, labelling_names, regions_of
 from traces.paths import path_order
+from traces.rendering import document_data
+from traces.resolution import facts_from
 from traces.stages import StageTable
 from traces.store import load_as_it_is, reading
+from traces.text import Source
 from traces.vocabulary import DERIVATIONS, ROLES
 
 _On = TypeVar("_On")
@@ -63,8 +66,13 @@ def check_store(path: Path) -> Iterator[Finding]:
 
 def check_facts(facts: Facts) -> Iterator[Finding]:
     """Try the invariants of facts, wherever they come from."""
+    broken = False
     for text, check in _OF_THE_FACTS:
+        if check is _as_a_file and broken:
+            # It could only say again, in other words, what was said above.
+            return
         finding = _tried(text, check, facts)
+        broken |= not finding.holds
         yield finding
         if not finding.holds and check is _branches:
             return
@@ -257,6 +265,18 @@ def _times(facts: Facts) -> Iterator[str]:
                 yield f"{facts.stage_name(row)} has the time {detail.time!r}, which is not ISO 8601"
 
 
+def _as_a_file(facts: Facts) -> Iterator[str]:
+    try:
+        facts_from(Source(facts.name, document_data(facts)))
+    except TraceError as error:
+        yield f"{error.where}: {error.found}"
+    for name in facts.labellings:
+        if name == STATED or name in facts.spaces:
+            yield f'the labelling "{name}" has the name of one of the trace\'s own'
+    for c in np.flatnonzero(facts.caches.positions < -1).tolist():
+        yield f"cache {facts.caches.names[c]} took over {facts.caches.positions[c]} positions"
+
+
 _OF_THE_FACTS: tuple[tuple[str, Callable[[Facts], Iterator[str]]], ...] = (
     ("branches lie on the path of their parents, and none leads back to itself", _branches),
     ("no model is its own base", _bases),
@@ -268,4 +288,5 @@ _OF_THE_FACTS: tuple[tuple[str, Callable[[Facts], Iterator[str]]], ...] = (
     ("coordinates are finite", _coordinates),
     ("every labelling's spaces can be placed on the trace", _spaces),
     ("times are ISO 8601", _times),
+    ("as a trace file, it would be accepted", _as_a_file),
 )

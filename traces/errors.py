@@ -32,6 +32,10 @@ class UnknownNameError(TraceError):
         known = list(known)
         super().__init__(where, f"there is no {kind} {quoted(name)}{suggestion(name, known)}", one_of(known, kind))
 
+    def __reduce__(self) -> tuple[type[TraceError], tuple[str, str, str]]:
+        # Pickled by what it says, so that it can come back from another process.
+        return TraceError, (self.where, self.found, self.expected)
+
 
 def quoted(value: object) -> str:
     """A value as it is shown in a message: short, on one line.

@@ -66,10 +66,7 @@ def base_identities(models: Mapping[str, Model]) -> dict[str, str]:
     {'a': 'a', 'b': 'a', 'c': 'elsewhere/x'}
     """
     exact = model_identities(models)
-    bases: dict[str, str] = {}
-    for key, model in models.items():
-        if model.base is not None:
-            bases.setdefault(exact[key], model.base)
+    bases = _bases(models, exact)
 
     def root(identity: str) -> str:
         seen: set[str] = set()
@@ -85,19 +82,34 @@ def base_identities(models: Mapping[str, Model]) -> dict[str, str]:
 
 
 def has_base_cycle(models: Mapping[str, Model]) -> str | None:
-    """A model key whose chain of `base` comes back to itself, or None."""
+    """A model key whose chain of `base` comes back to its own weights, or None.
+
+    >>> has_base_cycle({"a": Model(base="b"), "b": Model(base="a")})
+    'a'
+    """
     exact = model_identities(models)
+    bases = _bases(models, exact)
     for key in models:
         seen: set[str] = set()
-        current: str | None = key
-        while current is not None:
-            if exact[current] in seen:
+        current = exact[key]
+        while current in bases:
+            if current in seen:
                 return key
-            seen.add(exact[current])
-            base = models[current].base
-            found = find_model(models, base) if base is not None else []
-            current = found[0] if found else None
+            seen.add(current)
+            found = find_model(models, bases[current])
+            if not found:
+                break
+            current = exact[found[0]]
     return None
+
+
+def _bases(models: Mapping[str, Model], exact: Mapping[str, str]) -> dict[str, str]:
+    """What each set of weights names as its base; where several keys of one set do, the first."""
+    bases: dict[str, str] = {}
+    for key, model in models.items():
+        if model.base is not None:
+            bases.setdefault(exact[key], model.base)
+    return bases
 
 
 def names_only(models: Iterable[Model]) -> bool:

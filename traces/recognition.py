@@ -20,7 +20,8 @@ def read(path: Path) -> Facts:
 
     Raises `TraceError` for a file that is none of these, or is one with something wrong in it.
     """
-    if _begins_with(path, _SQLITE):
+    # A pipe can be read only once, and is no database.
+    if path.is_file() and _begins_with(path, _SQLITE):
         # SQLAlchemy takes longer to import than a trace file takes to count.
         from traces.store import load
 

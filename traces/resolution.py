@@ -320,7 +320,10 @@ def _unpacked(where: str, packed_text: str, tokens: int | None, probes: int) -> 
             f"at_tokens has {len(packed):,} bytes for {probes} probes and {quoted(tokens)} tokens",
             "4 bytes for each probe and token",
         )
-    return np.frombuffer(packed, "<f4").reshape(probes, tokens)
+    grid = np.frombuffer(packed, "<f4").reshape(probes, tokens)
+    if not bool(np.isfinite(grid).all()):
+        raise TraceError(where, "at_tokens holds NaN or infinity", "finite numbers")
+    return grid
 
 
 def check_branches(table: Conversations, where: Callable[[int, str], str]) -> None:

@@ -188,7 +188,8 @@ STATEMENTS = (
         for table in FACTS
         for verb in ("update", "delete")
     ),
-    "CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, r.name AS role, t.tokens, m.key "
+    "CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, c.key AS conversation, t.ordinal, "
+    "r.name AS role, t.tokens, m.key "
     "AS model, s.key AS server, "
     "k.name AS cache, t.edited, t.drift, v.key AS kv_cache, n.name AS stated_region, d.time, d.text "
     "FROM turn t JOIN conversation c ON c.id = t.conversation_id JOIN role r ON r.code = t.role JOIN "

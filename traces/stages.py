@@ -26,7 +26,19 @@ LINKS = ("attention", "transfer", "rebuild", "unknown", "transcript")
 ATTENTION, TRANSFER, REBUILD, UNKNOWN, TRANSCRIPT = range(5)
 ASSISTANT = ROLES.index("assistant")
 _RETAINED, _TRANSFERRED, _REBUILT, _UNKNOWN_CACHE = range(len(CACHES))
-_DECODED, _PREFILLED, _CACHE_TRANSFERRED, _RESTORED, _SHARED, _EDITED = range(len(DERIVATIONS))
+
+
+_CACHE_OF_DERIVATION = np.array(
+    [
+        {
+            "decoded": _RETAINED, "prefilled": _REBUILT, "transferred": _TRANSFERRED, "restored": _TRANSFERRED,
+            "shared": _REBUILT, "edited": _RETAINED,
+        }[how]
+        for how in DERIVATIONS
+    ],
+    np.int8,
+)  # fmt: skip
+"""What a recorded derivation says of the stage's cache (semantics.md §3, end), by the code of `DERIVATIONS`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,6 +97,8 @@ class StageTable:
     belief_stage: Longs
     belief_proposition: Ints
     belief_holds: Flags
+    merged_by_name: bool = False
+    """Whether models were taken for one because of their names alone."""
 
     def __len__(self) -> int:
         return len(self.conversation)
@@ -147,6 +161,7 @@ class StageTable:
             belief_stage=facts.beliefs.turn,
             belief_proposition=facts.beliefs.proposition,
             belief_holds=facts.beliefs.holds,
+            merged_by_name=any(same != key and facts.models[key].digest is None for key, same in identity.items()),
         )
         return stages if isinstance(order, range) else _reordered(stages, np.array(order), table)
 
@@ -204,8 +219,10 @@ class StageTable:
 
     @property
     def models_by_name_only(self) -> bool:
-        """Whether models are told apart by their names for want of digests."""
-        return names_only(self.model_info[self.models[m]] for m in np.flatnonzero(np.bincount(self.model)))
+        """Whether models are told apart, or taken for one, by their names for want of digests."""
+        return self.merged_by_name or names_only(
+            self.model_info[self.models[m]] for m in np.flatnonzero(np.bincount(self.model))
+        )
 
 
 def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tuple[Bytes, Flags, Flags, Floats]:
@@ -248,10 +265,28 @@ def _from_cache_rows(caches: Caches, kv: Ints, own: Longs) -> tuple[Bytes, Flags
     """
     applies = (kv >= 0) & (own >= 0)
     same_row = applies & (kv[own] == kv)
-    how = caches.how[kv]
-    derived = np.array([_RETAINED, _REBUILT, _TRANSFERRED, _TRANSFERRED, _REBUILT, _RETAINED], np.int8)[how]
-    derived[same_row] = _RETAINED
-    return derived, applies, applies & ~same_row & (how == _EDITED)
+    derived = _CACHE_OF_DERIVATION[caches.how[kv]]
+    # What was derived from some other cache than that of the own link's origin says nothing about this link.
+    rests_on_origin = (derived != _REBUILT) & (kv[own] >= 0) & ~same_row
+    named = caches.source[kv] >= 0
+    derived = np.where(rests_on_origin & named & ~_descends(caches, kv, kv[own]), _UNKNOWN_CACHE, derived)
+    grown_from_nowhere = (caches.how[kv] == DERIVATIONS.index("decoded")) & ~named
+    derived = np.where(grown_from_nowhere, _UNKNOWN_CACHE, derived)
+    derived = np.where(same_row, _RETAINED, derived).astype(np.int8)
+    return derived, applies, applies & ~same_row & (caches.how[kv] == DERIVATIONS.index("edited"))
+
+
+def _descends(caches: Caches, cache: Ints, origin: Ints) -> Flags:
+    """Where a cache was derived, in one step or several, from another."""
+    found = np.zeros(len(cache), np.bool_)
+    current = caches.source[cache]
+    for _ in range(len(caches)):
+        found |= (current >= 0) & (current == origin)
+        going = (current >= 0) & ~found
+        if not going.any():
+            break
+        current = np.where(going, caches.source[current], -1)
+    return found
 
 
 def _refuse_impossible(facts: Facts, cache: Bytes, own: Longs, known: Flags) -> None:
@@ -305,19 +340,12 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
         )
     }
     links = {name: new_row[getattr(stages, name)[rows]] for name in ("previous", "own", "shared")}
-    return StageTable(
-        trace=stages.trace,
+    return replace(
+        stages,
         conversations=[stages.conversations[c] for c in order],
-        models=stages.models,
-        model_info=stages.model_info,
-        servers=stages.servers,
-        regions=stages.regions,
         conversation=new_conversation[stages.conversation[rows]],
         recorded=order.astype(np.int32),
-        proposition_names=stages.proposition_names,
         belief_stage=new_row[stages.belief_stage],
-        belief_proposition=stages.belief_proposition,
-        belief_holds=stages.belief_holds,
         **columns,
         **links,
     )

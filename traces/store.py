@@ -21,10 +21,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, NullPool, create_engine, event, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
-from traces.errors import TraceError
+from traces.errors import TraceError, quoted
 from traces.facts import Facts, TurnDetail
 from traces.labelling import STATED, check_space_fits, labelling_names, regions_of
 from traces.new_file import new_file, sweep
@@ -32,7 +33,7 @@ from traces.paths import path_order
 from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata, recording
 from traces.store_reading import read_details, read_facts
 from traces.store_writing import Progress, add_facts, add_spaces
-from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Space
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Name, Space
 
 MAGIC = b"SQLite format 3\0"
 _HEADER = 100
@@ -141,6 +142,11 @@ def add_labelling(path: Path, name: str, spaces: Mapping[str, Space]) -> Facts:
 
     Raises `TraceError` where the name is taken, or a space is of a model or on axes that the trace does not have.
     """
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        expected = "a name without blanks at its ends, line breaks or control characters"
+        raise TraceError("--name", f"it is {quoted(name)}", expected) from None
     with _opened(path, writing=True) as connection:
         with _fitting_together(path):
             facts = read_facts(connection, path.name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from traces.facts import Facts, TurnDetail
+from traces.facts import Beliefs, Facts, TurnDetail
 from traces.identity import find_model, model_identities
 from traces.labelling import Regions, labelling_names
 from traces.stages import StageTable
@@ -84,14 +84,14 @@ def prefixed(facts: Facts, prefix: str) -> Facts:
 
 
 def without_text(facts: Facts) -> Facts:
-    """The same recording without the words: neither text nor token ids."""
+    """The same recording without the words: no text, token ids, propositions, sampling settings or case."""
     details = facts.details
 
     def wordless() -> dict[int, TurnDetail]:
-        bare = {row: replace(detail, text=None, token_ids=None) for row, detail in details().items()}
+        bare = {row: replace(detail, text=None, token_ids=None, sampling=None) for row, detail in details().items()}
         return {row: detail for row, detail in bare.items() if detail != TurnDetail()}
 
-    return replace(facts, details=wordless)
+    return replace(facts, details=wordless, beliefs=Beliefs(), case=None)
 
 
 def _unlabelled(facts: Facts) -> StageTable:
@@ -149,9 +149,14 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
             untested=_prefixed(tables, names, "untested"),
             continuous=_prefixed(tables, names, "continuous"),
             ambiguous=sum(table.regions.ambiguous for table in tables),
-            others=_prefixed(tables, names, "others"),
+            others=list(dict.fromkeys(other for table in tables for other in table.regions.others)),
         ),
         proposition_names=unique,
+        merged_by_name=any(table.merged_by_name for table in tables)
+        or (
+            len(models) < sum(len(table.model_info) for table in tables)
+            and any(m.digest is None for m in models.values())
+        ),
         **merged,
     )
 
@@ -201,8 +206,14 @@ def _joined_models(tables: list[StageTable], names: list[str]) -> tuple[dict[str
 def _joined_base(
     entries: dict[tuple[int, str], Model], identity: dict[str, str], short: dict[str, str], t: int, key: str
 ) -> str | None:
-    """What a model's base is called among the joined models."""
+    """What a model's base is called among the joined models: by its own recording's keys, else by names and digests."""
     base = entries[t, key].base
+    if base is None:
+        return None
     mine = {name: model for (owner, name), model in entries.items() if owner == t}
-    found = find_model(mine, base) if base is not None else []
-    return short[identity[f"{t}:{found[0]}"]] if found else base
+    found = [f"{t}:{other}" for other in find_model(mine, base)]
+    found += [f"{o}:{other}" for (o, other), model in entries.items() if base in (model.name, model.digest)]
+    if found:
+        return short[identity[found[0]]]
+    # Another recording's key is no name of this base.
+    return f"{base} (not recorded)" if base in short.values() else base

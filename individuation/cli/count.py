@@ -133,6 +133,7 @@ def _json(trace: Trace, results: list[Result], whole: bool) -> None:
 def _csv(results: list[Result], whole: bool) -> None:
     import csv
     import io
+    import json
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -144,31 +145,20 @@ def _csv(results: list[Result], whole: bool) -> None:
             )
     else:
         fields = (
-            "id", "label", "stages", "tokens", "assistant_tokens", "conversations", "models",
-            "servers", "regions", "first", "last",
+            "id", "label", "stages", "tokens", "assistant_tokens", "conversations", "models", "servers", "regions",
+            "first", "last", "contradictions",
         )  # fmt: skip
-        writer.writerow(["view", *fields, "contradictions"])
+        passes = ("stage", "own", "again", "passes")
+        columns = csv.DictWriter(text, ["view", *fields, *passes], lineterminator="\n")
+        columns.writeheader()
         for result in results:
             for mind in result.minds:
-                data = mind.to_dict()
-                cells = [" ".join(data[field]) if isinstance(data[field], list) else data[field] for field in fields]
-                writer.writerow([result.view, *cells, " | ".join(c.proposition for c in mind.contradictions)])
+                # Names may hold any separator, so lists are JSON.
+                cells = {
+                    field: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+                    for field, value in mind.to_dict().items()
+                }
+                columns.writerow({"view": result.view, **cells})
             for stage in result.per_stage():
-                writer.writerow(
-                    [
-                        result.view,
-                        "",
-                        "",
-                        stage["stage"],
-                        stage["own"],
-                        "",
-                        "",
-                        "",
-                        "",
-                        "",
-                        stage["stage"],
-                        stage["stage"],
-                        "",
-                    ]
-                )
+                columns.writerow({"view": result.view, **stage})
     click.echo(text.getvalue(), nl=False)

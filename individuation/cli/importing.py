@@ -33,7 +33,11 @@ Examples:
 @click.option(
     "--prefix", is_flag=True, help="Put each file's stem before its own names, so that equal names do not clash."
 )
-@click.option("--no-text", is_flag=True, help="Leave out the words: keep counts and coordinates only.")
+@click.option(
+    "--no-text",
+    is_flag=True,
+    help="Leave out the words: text, token ids, propositions, sampling settings, case data. Titles stay.",
+)
 @click.pass_context
 def import_(context: click.Context, files: tuple[str, ...], output: str, prefix: bool, no_text: bool) -> None:
     """Import recordings and trace files into a trace.db (or convert them to a trace file).

@@ -41,6 +41,7 @@ def label(context: click.Context, trace: str, space_file: str, name: str | None)
     from traces.file import read_spaces
     from traces.labelling import regions_of
     from traces.store import add_labelling, is_database
+    from traces.vocabulary import ROLES
 
     context.meta["individuation.writes"] = True
     path = Path(trace)
@@ -49,10 +50,10 @@ def label(context: click.Context, trace: str, space_file: str, name: str | None)
         raise TraceError(
             trace, "it is a file, not a stored trace", f"a trace.db: individuate import {trace} -o {path.stem}.db"
         )
-    chosen = name or (next(iter(spaces)) if len(spaces) == 1 else Path(space_file).stem)
+    chosen = name if name is not None else (next(iter(spaces)) if len(spaces) == 1 else Path(space_file).stem)
     facts = add_labelling(path, chosen, spaces)
     regions = regions_of(facts, chosen)
-    spoken = facts.turns.role == 2
+    spoken = facts.turns.role == ROLES.index("assistant")
     counts = np.bincount(regions.of_turn[spoken] + 1, minlength=len(regions.names) + 1).tolist()
     out = console()
     out.print(f'Labelling "{chosen}" added to {path.name}: {count(int(spoken.sum()), "assistant turn")}.', markup=False)

@@ -62,6 +62,14 @@ class Commands(DefaultGroup):  # type: ignore[misc]
                 raise
             note = "\nNothing was written." if ctx.meta.get("individuation.writes") else ""
             raise InputError(f"{error}{note}") from error
+        except (OSError, UnicodeError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            what = getattr(error, "strerror", None) or "text that cannot be shown or stored as it is"
+            where = getattr(error, "filename", None) or "individuate"
+            raise InputError(
+                f"{str(where)[:200]!s}: {what}.\nExpected: files and a terminal that can be used."
+            ) from error
 
 
 def _entries() -> dict[str, EntryPoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -26,6 +27,9 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
     out = console()
     _say_what_is_counted(out, trace, results[0])
     _say_regions(out, results[0], labelling)
+    chosen = _not_default(results)
+    if chosen:
+        out.print(Text(f"Readings chosen: {' '.join(chosen)} (all others at their defaults)"))
     out.print(
         table(
             [("view", "left"), ("minds", "right"), ("who", "fold")],
@@ -36,11 +40,29 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
     out.print()
     # Whole, however narrow the terminal: a command is there to be copied.
     out.print(
-        f"List the minds of a view: individuate {' '.join(traces)} --view virtual-instance",
+        f"List the minds of a view: individuate {_again(traces, chosen, labelling)} --view virtual-instance",
         soft_wrap=True,
         markup=False,
     )
     out.print("What the views and their readings mean: individuate views", soft_wrap=True, markup=False)
+
+
+def _not_default(results: Sequence[Result]) -> list[str]:
+    """The readings whose value was chosen, as `--reading` takes them."""
+    chosen: dict[str, None] = {}
+    for result in results:
+        for reading in VIEWS[result.view].readings:
+            value = result.readings[reading.name]
+            if value is not None and value != reading.default:
+                chosen[f"{reading.name}={value}"] = None
+    return list(chosen)
+
+
+def _again(traces: Sequence[str], chosen: Sequence[str], labelling: str | None) -> str:
+    """The words of a command that counts the same again, as a shell takes them."""
+    return shlex.join(
+        [*traces, *(["--labelling", labelling] if labelling else []), *(f"--reading={c}" for c in chosen)]
+    )
 
 
 def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:

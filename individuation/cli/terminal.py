@@ -19,7 +19,9 @@ def console() -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(width=width, highlight=False, soft_wrap=False)
+    # NO_COLOR asks for plain text; rich by itself would still print bold.
+    colours = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(width=width, color_system=colours, highlight=False, emoji=False, soft_wrap=False)
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:

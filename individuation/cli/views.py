@@ -34,7 +34,7 @@ def views(names: tuple[str, ...], form: str) -> None:
     from individuation.cli.terminal import console, table
 
     out = console()
-    out.print(Text("Views: two stages belong to the same mind iff they have ...", style="bold"))
+    out.print(Text("Views: two stages belong to one mind iff ...", style="bold"))
     rows = [(view["view"], view["definition"], view["source"]) for view in data["views"]]
     out.print(table([("view", "left"), ("same mind iff", "fold"), ("source", "left")], rows))
     out.print(Text("Readings: what the paper leaves open; the first value is the default", style="bold"))
