@@ -71,11 +71,16 @@ def _of_passes(stages: StageTable, verdict: Verdict) -> Iterator[str]:
     silent = int((stages.tokens < 0).sum())
     if silent:
         yield f"no token count was recorded for {silent:,} of {len(stages):,} stages, so passes cannot be counted"
-    unknown = int(((stages.own_kind == UNKNOWN) & (stages.own == stages.previous)).sum())
-    if unknown:
+    unknown = stages.own_kind == UNKNOWN
+    in_place = int((unknown & (stages.own == stages.previous)).sum())
+    if in_place:
+        stage = _count(in_place, "stage")
+        yield f"how {stage} came by the KV cache is unknown; no position is taken to be processed again there"
+    returned = int((unknown & (stages.own != stages.previous)).sum())
+    if returned:
         yield (
-            f"how {_count(unknown, 'stage')} came by the KV cache is unknown; no position is taken to be "
-            f"processed again for them"
+            f"how {_count(returned, 'stage')} came by the KV cache is unknown; only the positions since the same model "
+            "last ran are taken to be processed again there"
         )
     if isinstance(verdict, Tally) and bool((stages.shared >= 0).any()):
         yield "positions whose KV entries were shared by another conversation are counted as processed"

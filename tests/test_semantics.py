@@ -1,6 +1,9 @@
 """Claims of semantics.md one by one, on traces small enough to check by hand."""
 
 import json
+import os
+import pickle
+import threading
 
 import pytest
 
@@ -232,7 +235,7 @@ def test_passes_between_an_own_link_from_further_back_and_its_stage_count_even_i
     opened = trace({"tokens": 5, "server": "a"}, {"tokens": 7, "model": "n"}, back)
     result = individuate(opened, "forward-pass")
     assert [stage["again"] for stage in result.per_stage()] == [0, 5, 7]
-    assert any("unknown" in caveat for caveat in result.caveats)
+    assert ["last ran are taken to be processed again" in caveat for caveat in result.caveats] == [True]
 
 
 # --- §6: what a result holds
@@ -262,7 +265,7 @@ def test_a_mind_is_named_by_its_first_stage_or_by_its_key(view, ids):
 
 SPACE = {"s": {"model": "m", "axes": ["x"], "regions": {"calm": {"x": [0, None]}, "aura": {"x": [None, 0]}}}}
 AT = {"role": "assistant", "at": {"x": 3}}
-BY_NAME = "models are told apart by name only"
+BY_NAME = "by name only"
 CUT = {"reconstruction": "new", "unknown_cache": "cut"}
 
 
@@ -293,7 +296,12 @@ def discrete(value):
         (trace(AT, spaces=SPACE), "model-persona", {}, ["discrete was not tested (Hypothesis 3"]),
         (trace(AT, spaces=discrete(True)), "model-persona", {}, []),
         (trace(AT, spaces=discrete(False)), "model-persona", {}, ["shown not to be discrete"]),
-        (trace({**AT, "at": {"x": 0}}, spaces=SPACE), "instance-persona", {}, ["more than one region"]),
+        (
+            trace({**AT, "at": {"x": 0}}, spaces=SPACE),
+            "instance-persona",
+            {},
+            ["more than one region", "was not tested"],
+        ),
         (trace({"tokens": None}), "forward-pass", {}, ["no token count was recorded for 1 of 1 stages"]),
     ],
 )
@@ -315,3 +323,58 @@ def test_a_trace_that_lacks_the_named_labelling_has_no_regions_in_it(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
     result = individuate(open_trace(tmp_path / "a.json", tmp_path / "b.json"), "model-persona", labelling="s")
     assert ([mind.stages for mind in result.minds], result.unassigned) == ([("a:c/0",)], ["b:c/0"])
+
+
+@pytest.mark.parametrize(
+    ("caches", "first", "second", "kind"),
+    [
+        ({"k1": {"how": "decoded"}, "k2": {"how": "decoded"}}, "k1", "k2", "unknown"),
+        ({"k1": {"how": "decoded"}, "k2": {"how": "decoded"}}, None, "k2", "unknown"),
+        (
+            {"k1": {"how": "decoded"}, "k9": {"how": "decoded"}, "k2": {"how": "transferred", "from": "k9"}},
+            "k1",
+            "k2",
+            "unknown",
+        ),
+        (
+            {
+                "k1": {"how": "decoded"},
+                "j": {"how": "transferred", "from": "k1"},
+                "k2": {"how": "decoded", "from": "j"},
+            },
+            "k1",
+            "k2",
+            "attention",
+        ),
+        ({"k1": {"how": "decoded"}, "k2": {"how": "prefilled"}}, "k1", "k2", "rebuild"),
+    ],
+)
+def test_a_recorded_cache_is_never_guessed_to_go_on(caches, first, second, kind):
+    turns = ({"server": "a", **({"kv": first} if first else {})}, {"kv": second})
+    opened = trace(*turns, caches={name: {"model": "m", **cache} for name, cache in caches.items()})
+    assert links(opened) == [None, kind]
+
+
+def test_a_conversation_may_go_back_to_the_server_whose_cache_it_used_before():
+    caches = {
+        "k1": {"model": "m", "server": "a", "how": "decoded"},
+        "k2": {"model": "m", "server": "b", "how": "prefilled", "from": "k1"},
+    }
+    turns = ({"server": "a", "kv": "k1"}, {"server": "b", "kv": "k2"}, {"server": "a", "kv": "k1"})
+    assert links(trace(*turns, caches=caches)) == [None, "rebuild", "unknown"]
+
+
+def test_errors_come_back_from_another_process():
+    with pytest.raises(TraceError) as error:
+        individuate(trace({}), "thred")
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+def test_a_trace_can_be_read_from_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = '{"individuation": 1, "models": {"m": {}}, "conversations": {}}'
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert open_trace(pipe).stages().models == ["m"]
+    writer.join()

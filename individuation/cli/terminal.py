@@ -20,8 +20,8 @@ def console() -> Console:
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     # NO_COLOR asks for plain text; rich by itself would still print bold.
-    colours = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(width=width, color_system=colours, highlight=False, emoji=False, soft_wrap=False)
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(width=width, color_system=None if plain else "auto", highlight=False, emoji=False, soft_wrap=False)
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:
