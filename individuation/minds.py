@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -215,7 +215,8 @@ class MindTable:
                 f"{self.stages.name(int(a))}..{self.stages.name(int(b))}"
                 for a, b in zip(self.first, self.last, strict=True)
             ]
-        return [self._filled(self.view.key, mind) for mind in range(len(self))]
+        # Names may hold the separators of keys: "a" with "b/c" and "a/b" with "c" would both be "a/b/c".
+        return _numbered(self._filled(self.view.key, mind) for mind in range(len(self)))
 
     @cached_property
     def labels(self) -> list[str]:
@@ -227,21 +228,7 @@ class MindTable:
         return self._labels(min(how_many, len(self)))
 
     def _labels(self, how_many: int) -> list[str]:
-        # A later mind can only be given a number, never change an earlier one's label.
-        labels: list[str] = []
-        seen: dict[str, int] = {}
-        taken: set[str] = set()
-        for mind in range(how_many):
-            base = self._filled(self.view.label, mind)
-            number = seen.get(base, 0) + 1
-            label = base if number == 1 else f"{base} ({number})"
-            while label in taken:
-                number += 1
-                label = f"{base} ({number})"
-            seen[base] = number
-            taken.add(label)
-            labels.append(label)
-        return labels
+        return _numbered(self._filled(self.view.label, mind) for mind in range(how_many))
 
     @cached_property
     def region_of_stage(self) -> NDArray[np.int32]:
@@ -317,6 +304,23 @@ class MindTable:
             last=None if last < 0 else stages.name(last),
             contradictions=tuple(self.contradictions.get(index, ())),
         )
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """The same names, with a number after those that came before; a later name never changes an earlier one."""
+    numbered: list[str] = []
+    seen: dict[str, int] = {}
+    taken: set[str] = set()
+    for name in names:
+        number = seen.get(name, 0) + 1
+        shown = name if number == 1 else f"{name} ({number})"
+        while shown in taken:
+            number += 1
+            shown = f"{name} ({number})"
+        seen[name] = number
+        taken.add(shown)
+        numbered.append(shown)
+    return numbered
 
 
 def _name(names: Sequence[str], code: int) -> str:

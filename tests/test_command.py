@@ -226,3 +226,21 @@ def test_colour_is_only_for_terminals_and_can_be_refused(aura):
     assert "\x1b[1m" in on_a_terminal()
     refused = on_a_terminal(NO_COLOR="1")
     assert "\x1b[" not in refused
+
+
+def test_the_same_input_gives_the_same_bytes_in_another_process(aura):
+    def counted(seed):
+        command = [
+            sys.executable,
+            "-m",
+            "individuation.cli.main",
+            aura,
+            *(f"--view={view}" for view in VIEWS),
+            "-f",
+            "json",
+        ]
+        return subprocess.run(
+            command, capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+
+    assert counted("1") == counted("2")

@@ -378,3 +378,9 @@ def test_a_trace_can_be_read_from_a_pipe(tmp_path):
     writer.start()
     assert open_trace(pipe).stages().models == ["m"]
     writer.join()
+
+
+def test_ids_of_pooled_minds_are_unique_whatever_the_names():
+    turns = ({"server": "a", "model": "b/c"}, {"server": "a/b", "model": "c"})
+    opened = trace(*turns, models={"b/c": {}, "c": {}})
+    assert [mind.id for mind in individuate(opened, "physical-instance").minds] == ["a/b/c", "a/b/c (2)"]
