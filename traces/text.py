@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from traces.errors import TraceError, quoted
+from traces.vocabulary import DEEPEST_NESTING
 
 LONGEST_YAML_LINE = 1_000_000
 LARGEST_YAML = 10_000_000
 """Characters in a YAML file. A person writes fewer, and a program does better with JSON, which reads far faster."""
 LARGEST_EXPANSION = 100_000
 LARGEST_FLOW_MAPPING = 1_000_000
-DEEPEST_NESTING = 64
 
 Place = tuple[str | int, ...]
 

@@ -17,9 +17,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from traces.errors import quoted
-from traces.text import DEEPEST_NESTING
 
 FORMAT_VERSION = 1
+
+DEEPEST_NESTING = 64
+"""Levels of mappings and lists in a trace file."""
 
 ROLES = ("system", "user", "assistant", "tool")
 """Who a turn's tokens belong to. The position in this tuple is the code in columns and in the store."""
