@@ -110,6 +110,11 @@ def overview(
     """One result for each built-in view. Each reading goes to the views that have it.
 
     Raises `UnknownNameError` for a reading that no view has.
+
+    >>> turns = [{"role": "user", "model": "m"}]
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    >>> [(result.view, result.count) for result in overview(world)][3:5]
+    [('thread', 1), ('virtual-instance', 1)]
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = dict(readings or {})

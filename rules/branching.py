@@ -19,7 +19,19 @@ from traces.stages import StageTable
 
 
 def branched(stages: StageTable, parent: Rows, kind: NDArray[np.int8], how: Value) -> Rows:
-    """The carried links that are left once branches are read; under `one` and `overlap` all of them."""
+    """The carried links that are left once branches are read; under `one` and `overlap` all of them.
+
+    `parent` (int64 [stages]): where each stage's carried link comes from, or -1. `kind` (int8 [stages]): its kind, a
+    code of `traces.stages.LINKS`, strongest first.
+
+    >>> from traces.file import facts_from_data
+    >>> talk = {"turns": [{"role": "user", "model": "m"}, {"role": "assistant"}]}
+    >>> again = {"parent": "c", "at": 1, "turns": [{"role": "assistant"}]}
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": talk, "again": again}}
+    >>> stages = StageTable.of(facts_from_data(world))
+    >>> {how: branched(stages, stages.own, stages.own_kind, how).tolist() for how in ("one", "end", "closest")}
+    {'one': [-1, 0, 0], 'end': [-1, -1, -1], 'closest': [-1, 0, -1]}
+    """
     if how in ("one", "overlap"):
         return parent
     linked = parent >= 0

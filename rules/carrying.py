@@ -17,7 +17,20 @@ READINGS = (RECONSTRUCTION, UNKNOWN_CACHE, EDITS, MAX_DRIFT)
 
 
 def carried_own_links(stages: StageTable, readings: Readings) -> Rows:
-    """For each stage where its own link comes from if it carries, else -1."""
+    """For each stage (int64 [stages]) the stage that its own link comes from, if that carries, else -1.
+
+    The result may be a column of `stages` itself: do not write into it.
+
+    >>> from rules.readings import complete
+    >>> from traces.file import facts_from_data
+    >>> turns = [{"role": "user", "model": "m", "server": "a"}, {"role": "assistant", "server": "b"}]
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    >>> stages = StageTable.of(facts_from_data(world))
+    >>> carried_own_links(stages, complete(READINGS, {"reconstruction": "same"}, "a view")).tolist()
+    [-1, 0]
+    >>> carried_own_links(stages, complete(READINGS, {"reconstruction": "new"}, "a view")).tolist()
+    [-1, -1]
+    """
     kept = np.ones(len(stages), np.bool_)
     if readings["reconstruction"] == "new":
         kept &= stages.own_kind != REBUILD

@@ -12,7 +12,16 @@ from traces.stages import REBUILD, UNKNOWN, StageTable
 
 
 def caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict) -> list[str]:
-    """One sentence for each thing that a reader of the count should know."""
+    """One sentence for each thing that a reader of the count should know (semantics.md §6).
+
+    >>> from rules.registry import find_view
+    >>> from traces.file import facts_from_data
+    >>> turns = [{"role": "user", "model": "m"}]
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    >>> stages, view = StageTable.of(facts_from_data(world)), find_view("physical-instance")
+    >>> caveats(view, stages, {}, view.rule(stages, {}))
+    ['no server was recorded for 1 of 1 stages; a stage whose server is unknown belongs to no mind']
+    """
     return list(_caveats(view, stages, readings, verdict))
 
 

@@ -18,7 +18,19 @@ from traces.stages import StageTable
 
 
 def effective_regions(stages: StageTable, readings: Readings) -> Codes:
-    """The effective region code of each stage, -1 for none."""
+    """The effective region code of each stage (int32 [stages], -1 for none).
+
+    `readings` needs `user_turns` and `outside`.
+
+    >>> from traces.file import facts_from_data
+    >>> turns = [{"role": "user", "model": "m"}, {"role": "assistant", "region": "calm"}, {"role": "user"}]
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    >>> stages = StageTable.of(facts_from_data(world))
+    >>> effective_regions(stages, {"user_turns": "poised", "outside": "none"}).tolist()
+    [0, 0, 0]
+    >>> effective_regions(stages, {"user_turns": "intermittent", "outside": "none"}).tolist()
+    [-1, 0, -1]
+    """
     region = stages.region
     if readings["outside"] == "last":
         region = _kept(stages, region)

@@ -49,7 +49,15 @@ def turn_on_path(table: Conversations, conversation: int, position: int) -> int:
 
 
 def before_first(table: Conversations) -> NDArray[np.int64]:
-    """For each conversation the turn row just before its own first turn on its path, or -1."""
+    """For each conversation the turn row just before its own first turn on its path (int64 [conversations]), or -1.
+
+    >>> talk = {"turns": [{"role": "user", "model": "m"}, {"role": "assistant"}]}
+    >>> branch = {"parent": "c", "at": 1, "turns": []}
+    >>> from traces.file import facts_from_data
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": talk, "b": branch}}
+    >>> before_first(facts_from_data(world).conversations).tolist()
+    [-1, 0]
+    """
     holder = table.parent.astype(np.int64)
     position = table.at.astype(np.int64) - 1
     result = np.full(len(table), -1, np.int64)
