@@ -118,3 +118,22 @@ def test_branches_stay_with_their_own_trace(tmp_path):
     trace = opened(tmp_path, branching, branching)
     assert individuate(trace, "thread").count == 2
     assert individuate(trace, "thread", branching="overlap").count == 4
+
+
+def test_a_region_that_two_traces_draw_differently_is_pooled_by_name_and_said_to_be(tmp_path):
+    def drawn(low, high):
+        space = {"model": "m", "axes": ["x"], "regions": {"aura": {"x": [low, high]}}}
+        turn = {"role": "assistant", "tokens": 1, "model": "m", "at": {"x": low}}
+        return {
+            "individuation": 1,
+            "models": {"m": {}},
+            "spaces": {"s": space},
+            "conversations": {"c": {"turns": [turn]}},
+        }
+
+    def said(*worlds):
+        result = individuate(opened(tmp_path, *worlds), "model-persona")
+        return result.count, any("more than one way" in caveat for caveat in result.caveats)
+
+    assert said(drawn(0, 1), drawn(5, 6)) == (1, True)
+    assert said(drawn(0, 1), drawn(0, 1)) == (1, False)

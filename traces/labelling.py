@@ -39,6 +39,8 @@ class Regions:
     """Spaces whose regions were shown not to be discrete (Hypothesis 3 failed)."""
     ambiguous: int = 0
     """How many turns lie in more than one region of their space; the first one listed was taken."""
+    drawn: dict[str, frozenset[str]] = field(default_factory=dict)
+    """For each region in how many ways the spaces draw it: their ranges as text. Regions go by name all the same."""
     others: list[str] = field(default_factory=list)
     """Labellings that were not used."""
 
@@ -94,6 +96,12 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
         untested=[name for name in used if spaces[name].discrete is None],
         continuous=[name for name in used if spaces[name].discrete is False],
         ambiguous=ambiguous,
+        drawn={
+            region: frozenset(
+                str(sorted(space.regions[region].items())) for space in spaces.values() if region in space.regions
+            )
+            for region in region_names
+        },
         others=[
             name for name in names if name not in spaces and name != labelling and not (use_stated and name == STATED)
         ],

@@ -148,6 +148,10 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
             defined=list(dict.fromkeys(defined)),
             untested=_prefixed(tables, names, "untested"),
             continuous=_prefixed(tables, names, "continuous"),
+            drawn={
+                name: frozenset().union(*(table.regions.drawn.get(name, ()) for table in tables))
+                for name in region_names
+            },
             ambiguous=sum(table.regions.ambiguous for table in tables),
             others=list(dict.fromkeys(other for table in tables for other in table.regions.others)),
         ),
