@@ -17,9 +17,13 @@ import doctest
 import fnmatch
 import importlib.util
 import json
+import os
 import re
 import shlex
+import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -73,14 +77,21 @@ def test_pictures_load_nothing_from_elsewhere():
         assert {url for url in found if not url.startswith("http://www.w3.org/")} == set(), picture.name
 
 
-def test_the_picture_of_refinement_says_that_a_missing_dot_leaves_it_alone(monkeypatch, capsys):
-    build = build_script()
-    monkeypatch.setattr(build, "views_picture", lambda: None)
-    monkeypatch.setattr(Path, "write_text", lambda *_, **__: None)
-    before = build.VIEWS_PICTURE.read_bytes()
-    assert build.main([]) == 0
-    assert "no `dot`" in capsys.readouterr().err
-    assert build.VIEWS_PICTURE.read_bytes() == before
+def test_without_graphviz_the_pages_are_made_and_one_line_says_what_was_left(tmp_path):
+    shutil.copytree(DOCS, tmp_path / "docs")
+    for folder in ("examples", "individuation"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    picture, page = tmp_path / "docs" / "img" / "views.svg", tmp_path / "docs" / "views.md"
+    page.unlink()
+    before = picture.read_bytes()
+    # No program is found on an empty PATH, `dot` among them.
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    words = [sys.executable, str(tmp_path / "docs" / "build.py")]
+    made = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    assert made.stderr.count("\n") == 1
+    assert "no `dot`" in made.stderr
+    assert picture.read_bytes() == before
+    assert page.read_bytes() == (DOCS / "views.md").read_bytes()
 
 
 # --- what is shown runs
