@@ -9,10 +9,9 @@ from traces.facts import Facts
 from traces.file import read_bytes
 from traces.importers import IMPORTERS
 from traces.resolution import facts_from
+from traces.sqlite_file import is_database
 from traces.text import parse
 from traces.vocabulary import FORMAT_VERSION
-
-_SQLITE = b"SQLite format 3\0"
 
 
 def read(path: Path) -> Facts:
@@ -20,8 +19,7 @@ def read(path: Path) -> Facts:
 
     Raises `TraceError` for a file that is none of these, or is one with something wrong in it.
     """
-    # A pipe can be read only once, and is no database.
-    if path.is_file() and _begins_with(path, _SQLITE):
+    if is_database(path):
         # SQLAlchemy takes longer to import than a trace file takes to count.
         from traces.store import load
 
@@ -51,11 +49,3 @@ def read(path: Path) -> Facts:
 
 def _listed(data: dict[str, object]) -> str:
     return ", ".join(list(data)[:6]) + (", ..." if len(data) > 6 else "")
-
-
-def _begins_with(path: Path, magic: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(magic)) == magic
-    except OSError:
-        return False

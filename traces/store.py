@@ -31,22 +31,13 @@ from traces.labelling import STATED, check_space_fits, labelling_names, regions_
 from traces.new_file import new_file, sweep
 from traces.paths import path_order
 from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata, recording
+from traces.sqlite_file import MAGIC
 from traces.store_reading import read_details, read_facts
 from traces.store_writing import Progress, add_facts, add_spaces
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Name, Space
 
-MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 _WAIT_SECONDS = 3.0
-
-
-def is_database(path: Path) -> bool:
-    """Whether a file is an SQLite database by its first bytes."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 def load(path: Path) -> Facts:

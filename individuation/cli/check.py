@@ -26,7 +26,7 @@ def check(trace: str, form: str) -> None:
 
     from traces.check import check_facts, check_store
     from traces.recognition import read
-    from traces.store import is_database
+    from traces.sqlite_file import is_database
 
     path = Path(trace)
     findings = list(check_store(path) if is_database(path) else check_facts(read(path)))

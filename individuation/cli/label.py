@@ -40,7 +40,8 @@ def label(context: click.Context, trace: str, space_file: str, name: str | None)
     from traces.errors import TraceError
     from traces.file import read_spaces
     from traces.labelling import regions_of
-    from traces.store import add_labelling, is_database
+    from traces.sqlite_file import is_database
+    from traces.store import add_labelling
     from traces.vocabulary import ROLES
 
     context.meta["individuation.writes"] = True
