@@ -105,25 +105,31 @@ def individuate(
 
 
 def overview(
-    trace: Trace | Openable, *, labelling: str | None = None, readings: Mapping[str, object] | None = None
+    trace: Trace | Openable,
+    *,
+    views: Sequence[str] = tuple(VIEWS),
+    labelling: str | None = None,
+    readings: Mapping[str, object] | None = None,
 ) -> list[Result]:
-    """One result for each built-in view. Each reading goes to the views that have it.
+    """One result for each view, by default all built-in ones. Each reading goes to the views that have it.
 
-    Raises `UnknownNameError` for a reading that no view has.
+    Raises `UnknownNameError` for an unknown view, and for a reading that none of the views has.
 
     >>> turns = [{"role": "user", "model": "m"}]
     >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
-    >>> [(result.view, result.count) for result in overview(world)][3:5]
+    >>> [(result.view, result.count) for result in overview(world, views=["thread", "virtual-instance"])]
     [('thread', 1), ('virtual-instance', 1)]
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = dict(readings or {})
-    known = {reading.name for view in VIEWS.values() for reading in view.readings}
+    found = [find_view(name) for name in views]
+    known = {reading.name for view in found for reading in view.readings}
     for name in chosen:
         if name not in known:
-            raise UnknownNameError("readings", "reading", name, sorted(known))
+            where = f"view {views[0]}" if len(found) == 1 else "views"
+            raise UnknownNameError(where, "reading", name, sorted(known))
     results = []
-    for view in VIEWS.values():
+    for view in found:
         mine = {reading.name: chosen[reading.name] for reading in view.readings if reading.name in chosen}
         results.append(individuate(opened, view, labelling=labelling, **mine))
     return results

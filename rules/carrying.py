@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rules.readings import EDITS, MAX_DRIFT, RECONSTRUCTION, UNKNOWN_CACHE, Readings
+from rules.readings import Readings
 from rules.view import Rows
 from traces.stages import REBUILD, UNKNOWN, StageTable
-
-READINGS = (RECONSTRUCTION, UNKNOWN_CACHE, EDITS, MAX_DRIFT)
 
 
 def carried_own_links(stages: StageTable, readings: Readings) -> Rows:
@@ -21,14 +19,14 @@ def carried_own_links(stages: StageTable, readings: Readings) -> Rows:
 
     The result may be a column of `stages` itself: do not write into it.
 
-    >>> from rules.readings import complete
     >>> from traces.file import facts_from_data
     >>> turns = [{"role": "user", "model": "m", "server": "a"}, {"role": "assistant", "server": "b"}]
     >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
     >>> stages = StageTable.of(facts_from_data(world))
-    >>> carried_own_links(stages, complete(READINGS, {"reconstruction": "same"}, "a view")).tolist()
+    >>> others = {"unknown_cache": "carry", "edits": "carry", "max_drift": np.inf}
+    >>> carried_own_links(stages, {**others, "reconstruction": "same"}).tolist()
     [-1, 0]
-    >>> carried_own_links(stages, complete(READINGS, {"reconstruction": "new"}, "a view")).tolist()
+    >>> carried_own_links(stages, {**others, "reconstruction": "new"}).tolist()
     [-1, -1]
     """
     kept = np.ones(len(stages), np.bool_)

@@ -42,12 +42,11 @@ def count(
     Several traces are counted together.
     """
     from individuation.engine import overview
+    from rules.registry import VIEWS
 
     chosen = _chosen(readings)
     trace = _opened(traces)
-    results = (
-        _by_name(trace, views, chosen, labelling) if views else overview(trace, labelling=labelling, readings=chosen)
-    )
+    results = overview(trace, views=views or tuple(VIEWS), labelling=labelling, readings=chosen)
     if form == "json":
         _json(trace, results, bool(views))
     elif form == "csv":
@@ -92,25 +91,6 @@ def _opened(traces: tuple[str, ...]) -> Trace:
             traces[0], f"there is no such file or command{suggestion(traces[0], commands)}", "a trace, or a command"
         )
     return open_trace(*traces)
-
-
-def _by_name(trace: Trace, views: tuple[str, ...], chosen: dict[str, object], labelling: str | None) -> list[Result]:
-    from individuation.engine import individuate
-    from rules.registry import find_view
-    from traces.errors import UnknownNameError
-
-    found = [find_view(name) for name in views]
-    known = {reading.name for view in found for reading in view.readings}
-    for name in chosen:
-        if name not in known:
-            where = f"view {views[0]}" if len(views) == 1 else f"views {', '.join(views)}"
-            raise UnknownNameError(where, "reading", name, sorted(known))
-    return [
-        individuate(
-            trace, view, labelling=labelling, **{r.name: chosen[r.name] for r in view.readings if r.name in chosen}
-        )
-        for view in found
-    ]
 
 
 # --- for programs

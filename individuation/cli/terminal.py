@@ -25,9 +25,7 @@ def console() -> Console:
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:
-    """A table; each column is a title and an alignment: "left", "right", or "fold" for text that may take several
-    lines.
-    """
+    """A table. A column is a title and an alignment: "left", "right", or "fold" for text that may take more lines."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
