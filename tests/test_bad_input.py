@@ -1,6 +1,7 @@
 """Bad input: status 2, one paragraph that says where, what was found and what was expected, and nothing changed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -1011,3 +1012,21 @@ def test_yaml_that_no_person_wrote_is_sent_to_json(run, tmp_path):
     result = run(tmp_path / "long.yaml")
     assert result.exit_code == 2
     assert "JSON or trace.db" in result.stderr
+
+
+def test_a_name_that_is_too_long_for_the_system_is_refused_for_reading_and_for_writing(run, examples, tmp_path):
+    long = tmp_path / ("x" * 300 + ".yaml")
+    for result in (run(long), run("import", examples / "qwen3-32b-aura.yaml", "-o", long)):
+        assert result.exit_code == 2
+        assert "file name too long" in result.stderr
+        assert "Expected: " in result.stderr
+    assert "Nothing was written." in result.stderr
+
+
+def test_a_terminal_that_cannot_show_the_text_is_told_so(examples):
+    words = [sys.executable, "-m", "individuation.cli.main", str(examples / "qwen3-32b-aura.yaml")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 2
+    assert "UTF-8" in result.stderr
+    assert "Traceback" not in result.stderr

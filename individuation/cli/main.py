@@ -60,16 +60,25 @@ class Commands(DefaultGroup):  # type: ignore[misc]
         except TraceError as error:
             if ctx.params.get("debug"):
                 raise
-            note = "\nNothing was written." if ctx.meta.get("individuation.writes") else ""
-            raise InputError(f"{error}{note}") from error
+            raise _input_error(ctx, error) from error
         except (OSError, UnicodeError) as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            what = getattr(error, "strerror", None) or "text that cannot be shown or stored as it is"
-            where = getattr(error, "filename", None) or "individuate"
-            raise InputError(
-                f"{str(where)[:200]!s}: {what}.\nExpected: files and a terminal that can be used."
-            ) from error
+            raise _input_error(ctx, _of_the_system(error)) from error
+
+
+def _input_error(ctx: click.Context, error: TraceError) -> InputError:
+    return InputError(f"{error}\nNothing was written." if ctx.meta.get("individuation.writes") else str(error))
+
+
+def _of_the_system(error: OSError | UnicodeError) -> TraceError:
+    """What the system refused for reasons that no reader of traces looks for, such as a name that is too long."""
+    if isinstance(error, OSError) and error.filename is not None:
+        found = (error.strerror or "it cannot be used").lower()
+        return TraceError(str(error.filename), found, "a file that the system can open")
+    if isinstance(error, UnicodeError):
+        return TraceError("text", "it cannot be shown or stored in this encoding", "UTF-8 (set PYTHONIOENCODING=utf-8)")
+    return TraceError("individuate", str(error), "a system that has room and answers")
 
 
 def _entries() -> dict[str, EntryPoint]:
