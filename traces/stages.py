@@ -92,6 +92,10 @@ class StageTable:
     """Whether the record said how the stage came by its cache (else the default rule did)."""
     recorded: Ints
     """The rank of each conversation in the order of the record."""
+    recording: Ints
+    """The position of the stage's recording among those counted together, 0 for a single one."""
+    turn: Longs
+    """The stage's row in the `Turns` of its recording."""
 
     proposition_names: list[str]
     belief_stage: Longs
@@ -157,6 +161,8 @@ class StageTable:
             cache=cache,
             cache_known=known,
             recorded=np.arange(len(table), dtype=np.int32),
+            recording=np.zeros(len(turns), np.int32),
+            turn=np.arange(len(turns), dtype=np.int64),
             proposition_names=facts.beliefs.propositions,
             belief_stage=facts.beliefs.turn,
             belief_proposition=facts.beliefs.proposition,
@@ -337,6 +343,8 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
             "own_kind",
             "cache",
             "cache_known",
+            "recording",
+            "turn",
         )
     }
     links = {name: new_row[getattr(stages, name)[rows]] for name in ("previous", "own", "shared")}

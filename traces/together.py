@@ -106,12 +106,13 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
     columns: dict[str, list[Any]] = {}
     stages = conversations = servers = propositions = 0
     defined: list[tuple[int, int]] = []
-    for table, codes in zip(tables, model_codes, strict=True):
+    for recording, (table, codes) in enumerate(zip(tables, model_codes, strict=True)):
         regions = np.array([*(region_number[name] for name in table.regions.names), -1], np.int32)
         defined += [(int(codes[model]), int(regions[region])) for model, region in table.regions.defined]
         for column, values in {
             "conversation": table.conversation + conversations,
             "recorded": table.recorded + conversations,
+            "recording": np.full(len(table), recording, np.int32),
             "model": codes[table.model],
             "server": _shifted(table.server, servers),
             "region": regions[table.region],
@@ -165,7 +166,9 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
     )
 
 
-_AS_THEY_ARE = ("ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "belief_holds")
+_AS_THEY_ARE = (
+    "ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "turn", "belief_holds",
+)  # fmt: skip
 
 
 def _shifted(reference: Any, by: int) -> Any:
