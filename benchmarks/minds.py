@@ -43,12 +43,13 @@ def peer(stages: str) -> dict[str, float]:
     import networkx as nx
     import numpy as np
 
-    from rules.carrying import carried_own_links
+    from rules.carrying import carried_links
+    from rules.registry import VIEWS
     from rules.view import Partition
 
     table, readings, view = _virtual_instances(int(stages))
 
-    link = carried_own_links(table, readings)
+    link = carried_links(table, VIEWS["virtual-instance"].declaration, view.settled(readings))
     linked = np.flatnonzero(link >= 0)
     edges = list(zip(linked.tolist(), link[linked].tolist(), strict=True))
     gc.collect()

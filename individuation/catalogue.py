@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ def described(views: Sequence[View]) -> dict[str, list[dict[str, Any]]]:
                 "view": view.name,
                 "definition": view.definition,
                 "source": view.source,
-                "explanation": explanation(view),
+                "explanation": view.about,
                 "readings": [reading.name for reading in view.readings],
             }
             for view in views
@@ -40,11 +39,6 @@ def described(views: Sequence[View]) -> dict[str, list[dict[str, Any]]]:
             for reading in used
         ],
     }
-
-
-def explanation(view: View) -> str:
-    """The definition at the top of the view's own file."""
-    return (sys.modules[view.rule.__module__].__doc__ or "").strip()
 
 
 def values(reading: Reading) -> str:

@@ -101,7 +101,8 @@ def individuate(
     values = complete(chosen.readings, readings, chosen.name)
     stages = opened.stages(labelling)
     verdict = chosen.rule(stages, values)
-    return Result.of(chosen, stages, values, verdict, caveats(chosen, stages, values, verdict))
+    said = caveats(chosen, stages, chosen.settled(values), verdict)
+    return Result.of(chosen, stages, values, verdict, said)
 
 
 def overview(

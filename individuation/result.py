@@ -31,13 +31,14 @@ class Result:
     caveats: list[str]
     verdict: Verdict
     stages: StageTable
+    criterion: View
 
     @classmethod
     def of(cls, view: View, stages: StageTable, readings: Readings, verdict: Verdict, caveats: list[str]) -> Result:
         """A result from a verdict."""
         table = None if isinstance(verdict, Tally) else MindTable(stages, verdict, view)
         shown = {name: None if value == math.inf else value for name, value in readings.items()}
-        return cls(view.name, shown, verdict.count, Minds(table), caveats, verdict, stages)
+        return cls(view.name, shown, verdict.count, Minds(table), caveats, verdict, stages, view)
 
     def __repr__(self) -> str:
         return f"<Result {self.view}: {self.count} minds, {len(self.caveats)} caveats>"

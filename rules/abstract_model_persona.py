@@ -8,36 +8,17 @@ Readings: `user_turns`, `outside`; they decide which stages instantiate a region
 
 from __future__ import annotations
 
-import numpy as np
+from rules.declaration import Declaration
+from rules.declared import declared
+from rules.readings import OUTSIDE, USER_TURNS
 
-from rules.readings import OUTSIDE, USER_TURNS, Readings
-from rules.regions import effective_regions
-from rules.view import Naming, Partition, View
-from traces.stages import StageTable
-
-
-def rule(stages: StageTable, readings: Readings) -> Partition:
-    """One mind for each region of each model, entered or not."""
-    region = effective_regions(stages, readings)
-    width = len(stages.regions.names) + 1
-    key = np.where(region >= 0, stages.model.astype(np.int64) * width + region, -1)
-    entered = np.zeros(len(stages.models) * width, np.bool_)
-    entered[key[key >= 0]] = True
-    empty = [
-        (stages.models[model], stages.regions.names[code])
-        for model, code in stages.regions.defined
-        if not entered[model * width + code]
-    ]
-    return Partition.by_key(key, Naming(region=region), empty)
-
-
-VIEW = View(
-    name="abstract-model-persona",
+VIEW = declared(
+    "abstract-model-persona",
+    Declaration(pool=("model", "region"), known=("region",), uninstantiated=True),
     definition="the region itself, with the circuits it gates, instantiated or not",
     source="§4.3",
-    rule=rule,
     key="{model}/{region}",
     label="{region} of {model}",
     readings=(USER_TURNS, OUTSIDE),
-    rests_on=frozenset({"names", "regions", "discreteness"}),
+    about=__doc__,
 )

@@ -1,21 +1,29 @@
-"""Which own links carry a virtual instance on (semantics.md §4): the links that the KV cache comes along.
+"""Which links carry a mind on (semantics.md §4): those of the kinds that a view lets carry, as readings narrow them.
 
-`attention` and `transfer` always; `rebuild` where `reconstruction` is `same`, unless its measured drift exceeds
-`max_drift`; `unknown` where `reconstruction` is `same` or `unknown_cache` is `carry`. A link marked `edited` does not
-where `edits` is `cut`.
+A `rebuild` only where `reconstruction` is `same`, unless its measured drift exceeds `max_drift`; `unknown` where
+`reconstruction` is `same` or `unknown_cache` is `carry`. A link marked `edited` does not where `edits` is `cut`.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rules.declaration import Declaration
 from rules.readings import Readings
 from rules.view import Rows
-from traces.stages import REBUILD, UNKNOWN, StageTable
+from traces.stages import LINKS, REBUILD, UNKNOWN, StageTable
 
 
-def carried_own_links(stages: StageTable, readings: Readings) -> Rows:
-    """For each stage (int64 [stages]) the stage that its own link comes from, if that carries, else -1.
+def followed(stages: StageTable, declaration: Declaration) -> tuple[Rows, NDArray[np.int8]]:
+    """The links that a view follows: where each stage's link comes from (int64 [stages], -1 none), and the kind."""
+    if declaration.follow == "own":
+        return stages.own, stages.own_kind
+    return stages.previous, stages.previous_kind
+
+
+def carried_links(stages: StageTable, declaration: Declaration, readings: Readings) -> Rows:
+    """For each stage (int64 [stages]) the stage that its followed link comes from, if that carries, else -1.
 
     The result may be a column of `stages` itself: do not write into it.
 
@@ -24,19 +32,33 @@ def carried_own_links(stages: StageTable, readings: Readings) -> Rows:
     >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
     >>> stages = StageTable.of(facts_from_data(world))
     >>> others = {"unknown_cache": "carry", "edits": "carry", "max_drift": np.inf}
-    >>> carried_own_links(stages, {**others, "reconstruction": "same"}).tolist()
+    >>> by_cache = Declaration(follow="own", carry=frozenset({"attention", "transfer", "rebuild", "unknown"}))
+    >>> carried_links(stages, by_cache, {**others, "reconstruction": "same"}).tolist()
     [-1, 0]
-    >>> carried_own_links(stages, {**others, "reconstruction": "new"}).tolist()
+    >>> carried_links(stages, by_cache, {**others, "reconstruction": "new"}).tolist()
     [-1, -1]
     """
+    parent, kind = followed(stages, declaration)
     kept = np.ones(len(stages), np.bool_)
-    if readings["reconstruction"] == "new":
-        kept &= stages.own_kind != REBUILD
-        if readings["unknown_cache"] == "cut":
-            kept &= stages.own_kind != UNKNOWN
+    present = np.bincount(kind[kind >= 0], minlength=len(LINKS)) if len(kind) else np.zeros(len(LINKS))
+    carried = kinds_that_carry(declaration, readings)
+    for code, name in enumerate(LINKS):
+        if present[code] and name not in carried:
+            kept &= kind != code
+    own = stages.own == parent
     if readings["edits"] == "cut":
-        kept &= ~stages.edited
+        kept &= ~(stages.edited & own)
     max_drift = float(readings["max_drift"])
     if max_drift != np.inf:
-        kept &= ~((stages.own_kind == REBUILD) & (stages.drift > max_drift))
-    return stages.own if bool(kept.all()) else np.where(kept, stages.own, -1)
+        kept &= ~((kind == REBUILD) & (stages.drift > max_drift))
+    return parent if bool(kept.all()) else np.where(kept, parent, -1)
+
+
+def kinds_that_carry(declaration: Declaration, readings: Readings) -> frozenset[str]:
+    """The kinds of link that carry on these readings, edits and drift aside."""
+    without = set()
+    if readings["reconstruction"] == "new":
+        without.add(LINKS[REBUILD])
+        if readings["unknown_cache"] == "cut":
+            without.add(LINKS[UNKNOWN])
+    return declaration.carry - without

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rules.carrying import kinds_that_carry
 from rules.readings import Readings
 from rules.view import Tally, Verdict, View
 from traces.stages import REBUILD, UNKNOWN, StageTable
@@ -19,7 +20,7 @@ def caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict
     >>> turns = [{"role": "user", "model": "m"}]
     >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
     >>> stages, view = StageTable.of(facts_from_data(world)), find_view("physical-instance")
-    >>> caveats(view, stages, {}, view.rule(stages, {}))
+    >>> caveats(view, stages, view.settled({}), view.rule(stages, {}))
     ['no server was recorded for 1 of 1 stages; a stage whose server is unknown belongs to no mind']
     """
     return list(_caveats(view, stages, readings, verdict))
@@ -32,13 +33,20 @@ def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdic
     if "tokens" in rests_on:
         yield from _of_passes(stages, verdict)
     if "links" in rests_on:
-        yield from _of_links(stages, readings)
+        yield from _of_links(stages, view, readings)
     if "servers" in rests_on:
         unknown = int((stages.server < 0).sum())
         if unknown:
             yield (
                 f"no server was recorded for {unknown:,} of {len(stages):,} stages; "
                 "a stage whose server is unknown belongs to no mind"
+            )
+    if "principals" in rests_on:
+        unknown = int((stages.principal < 0).sum())
+        if unknown:
+            yield (
+                f"no principal was recorded for {unknown:,} of {len(stages):,} stages; "
+                "a stage whose principal is unknown belongs to no mind"
             )
     if "branches" in rests_on and stages.branches:
         yield from _of_branches(str(readings["branching"]))
@@ -98,7 +106,7 @@ def _of_passes(stages: StageTable, verdict: Verdict) -> Iterator[str]:
         yield "positions whose KV entries were shared by another conversation are counted as processed"
 
 
-def _of_links(stages: StageTable, readings: Readings) -> Iterator[str]:
+def _of_links(stages: StageTable, view: View, readings: Readings) -> Iterator[str]:
     linked = stages.own >= 0
     if not linked.any():
         return
@@ -110,7 +118,7 @@ def _of_links(stages: StageTable, readings: Readings) -> Iterator[str]:
         )
     unknown = int((stages.own_kind == UNKNOWN).sum())
     if unknown:
-        carried = readings["reconstruction"] == "same" or readings["unknown_cache"] == "carry"
+        carried = view.declaration is None or "unknown" in kinds_that_carry(view.declaration, readings)
         yield (
             f"how {_count(unknown, 'stage')} came by the KV cache is unknown; on these readings the mind is taken to "
             + ("go on" if carried else "end there")

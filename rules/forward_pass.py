@@ -33,4 +33,5 @@ VIEW = View(
     rule=rule,
     label="passes of {stage}",
     rests_on=frozenset({"tokens", "cache"}),
+    about=(__doc__ or "").strip(),
 )

@@ -8,26 +8,17 @@ Reading `weights`: whether a fine-tuned model, one that names a base, is still "
 
 from __future__ import annotations
 
-import numpy as np
+from rules.declaration import Declaration
+from rules.declared import declared
+from rules.readings import WEIGHTS
 
-from rules.readings import WEIGHTS, Readings
-from rules.view import Naming, Partition, View
-from traces.stages import StageTable
-
-
-def rule(stages: StageTable, readings: Readings) -> Partition:
-    """One mind a model."""
-    model, names = stages.base_model if readings["weights"] == "base" else (stages.model, stages.models)
-    return Partition.by_key(model.astype(np.int64), Naming(model=(model, names)))
-
-
-VIEW = View(
-    name="model",
+VIEW = declared(
+    "model",
+    Declaration(pool=("model",)),
     definition="the same model",
     source="§1.2",
-    rule=rule,
     key="{model}",
     label="{model}",
     readings=(WEIGHTS,),
-    rests_on=frozenset({"names"}),
+    about=__doc__,
 )

@@ -9,29 +9,17 @@ Readings: `user_turns`, `weights` (is a fine-tuned model the given model?), `out
 
 from __future__ import annotations
 
-import numpy as np
+from rules.declaration import Declaration
+from rules.declared import declared
+from rules.readings import OUTSIDE, USER_TURNS, WEIGHTS
 
-from rules.readings import OUTSIDE, USER_TURNS, WEIGHTS, Readings
-from rules.regions import effective_regions
-from rules.view import Naming, Partition, View
-from traces.stages import StageTable
-
-
-def rule(stages: StageTable, readings: Readings) -> Partition:
-    """One mind for each model and region that some stage is in."""
-    region = effective_regions(stages, readings)
-    model, names = stages.base_model if readings["weights"] == "base" else (stages.model, stages.models)
-    key = model.astype(np.int64) * (len(stages.regions.names) + 1) + region
-    return Partition.by_key(np.where(region >= 0, key, -1), Naming(model=(model, names), region=region))
-
-
-VIEW = View(
-    name="model-persona",
+VIEW = declared(
+    "model-persona",
+    Declaration(pool=("model", "region"), known=("region",)),
     definition="the same model and the same effective region, in any conversation",
     source="§4, §4.3",
-    rule=rule,
     key="{model}/{region}",
     label="{region} of {model}",
     readings=(USER_TURNS, WEIGHTS, OUTSIDE),
-    rests_on=frozenset({"names", "regions", "discreteness"}),
+    about=__doc__,
 )

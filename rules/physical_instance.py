@@ -7,25 +7,15 @@ server is unknown belongs to no mind. Source: Beckmann & Butlin 2026, §1.2.
 
 from __future__ import annotations
 
-import numpy as np
+from rules.declaration import Declaration
+from rules.declared import declared
 
-from rules.readings import Readings
-from rules.view import Partition, View
-from traces.stages import StageTable
-
-
-def rule(stages: StageTable, readings: Readings) -> Partition:
-    """One mind for each server and model that it runs."""
-    key = stages.server.astype(np.int64) * len(stages.models) + stages.model
-    return Partition.by_key(np.where(stages.server >= 0, key, -1))
-
-
-VIEW = View(
-    name="physical-instance",
+VIEW = declared(
+    "physical-instance",
+    Declaration(pool=("server", "model"), known=("server",)),
     definition="the same server and the same model",
     source="§1.2",
-    rule=rule,
     key="{server}/{model}",
     label="{model} on {server}",
-    rests_on=frozenset({"names", "servers"}),
+    about=__doc__,
 )

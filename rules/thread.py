@@ -9,23 +9,17 @@ Reading `branching`: what becomes of the mind where a conversation branches.
 
 from __future__ import annotations
 
-from rules.branching import minds_by_links
-from rules.readings import BRANCHING, Readings
-from rules.view import Cover, Partition, View
-from traces.stages import StageTable
+from rules.declaration import Declaration
+from rules.declared import declared
+from rules.readings import BRANCHING
+from traces.stages import LINKS
 
-
-def rule(stages: StageTable, readings: Readings) -> Partition | Cover:
-    """One mind for each tree of stages that follow on one another."""
-    return minds_by_links(stages, stages.previous, stages.previous_kind, readings["branching"])
-
-
-VIEW = View(
-    name="thread",
+VIEW = declared(
+    "thread",
+    Declaration(follow="previous", carry=frozenset(LINKS)),
     definition="connected by predecessor links of any kind",
     source="§1.2 (Chalmers)",
-    rule=rule,
     label="{conversation}",
     readings=(BRANCHING,),
-    rests_on=frozenset({"branches"}),
+    about=__doc__,
 )

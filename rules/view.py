@@ -9,14 +9,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.readings import Reading, Readings
+from rules.declaration import Declaration
+from rules.readings import ALL, Reading, Readings, Value
 from traces.forest import trees
 from traces.stages import StageTable
 
 Codes = NDArray[np.int32]
 Rows = NDArray[np.int64]
 
-RestsOn = Literal["names", "servers", "cache", "links", "branches", "regions", "discreteness", "tokens"]
+RestsOn = Literal["names", "servers", "principals", "cache", "links", "branches", "regions", "discreteness", "tokens"]
 """What a view rests on and a trace may not give; `rules.caveats` says so where it does not."""
 
 
@@ -111,8 +112,10 @@ Verdict = Partition | Cover | Tally
 class View:
     """A criterion of individuation.
 
-    `key` and `label` are templates over `stage`, `conversation`, `model`, `server` and `region` of a mind's first
-    stage: what a program and what a person calls it. `rule` gives the verdict, from stages and all readings.
+    `key` and `label` are templates over `stage`, `conversation`, `model`, `server`, `region` and `principal` of a
+    mind's first stage: what a program and what a person calls it. `rule` gives the verdict, from stages and all
+    readings. `declaration` says the same as data, for all views but those that no declaration can express; without one
+    the view's verdicts can be explained by its rule alone. `about` is prose.
     """
 
     name: str
@@ -123,8 +126,15 @@ class View:
     key: str = "{stage}"
     readings: tuple[Reading, ...] = ()
     rests_on: frozenset[RestsOn] = frozenset()
+    declaration: Declaration | None = None
+    about: str = ""
 
     @property
     def is_persona_view(self) -> bool:
         """Whether the count hangs on persona regions."""
         return "regions" in self.rests_on
+
+    def settled(self, readings: Readings) -> dict[str, Value]:
+        """All readings there are: those given, else as the view fixes them, else the defaults."""
+        fixed = self.declaration.fixed if self.declaration is not None else {}
+        return {reading.name: reading.default for reading in ALL} | dict(fixed) | dict(readings)

@@ -12,24 +12,16 @@ Readings: `reconstruction` (does a rebuild carry? §2.3), `max_drift` (how exact
 
 from __future__ import annotations
 
-from rules.branching import minds_by_links
-from rules.carrying import carried_own_links
-from rules.readings import BRANCHING, EDITS, MAX_DRIFT, RECONSTRUCTION, UNKNOWN_CACHE, Readings
-from rules.view import Cover, Partition, View
-from traces.stages import StageTable
+from rules.declaration import Declaration
+from rules.declared import declared
+from rules.readings import BRANCHING, EDITS, MAX_DRIFT, RECONSTRUCTION, UNKNOWN_CACHE
 
-
-def rule(stages: StageTable, readings: Readings) -> Partition | Cover:
-    """One mind for each tree of carried own links."""
-    return minds_by_links(stages, carried_own_links(stages, readings), stages.own_kind, readings["branching"])
-
-
-VIEW = View(
-    name="virtual-instance",
+VIEW = declared(
+    "virtual-instance",
+    Declaration(follow="own", carry=frozenset({"attention", "transfer", "rebuild", "unknown"})),
     definition="connected by own links that carry the KV cache on",
     source="§1.2, §2",
-    rule=rule,
     label="{model} in {conversation}",
     readings=(RECONSTRUCTION, BRANCHING, UNKNOWN_CACHE, EDITS, MAX_DRIFT),
-    rests_on=frozenset({"names", "cache", "links", "branches"}),
+    about=__doc__,
 )

@@ -14,7 +14,6 @@ from individuation.cli.terminal import count as counted
 from individuation.engine import Trace
 from individuation.minds import Mind
 from individuation.result import Result
-from rules.registry import VIEWS
 from rules.view import Tally
 
 _MOST_MINDS = 40
@@ -51,7 +50,7 @@ def _not_default(results: Sequence[Result]) -> list[str]:
     """The readings whose value was chosen, as `--reading` takes them."""
     chosen: dict[str, None] = {}
     for result in results:
-        for reading in VIEWS[result.view].readings:
+        for reading in result.criterion.readings:
             value = result.readings[reading.name]
             if value is not None and value != reading.default:
                 chosen[f"{reading.name}={value}"] = None
@@ -68,7 +67,7 @@ def _again(traces: Sequence[str], chosen: Sequence[str], labelling: str | None) 
 def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
     """The minds of one view, a row each."""
     out = console()
-    view = VIEWS[result.view]
+    view = result.criterion
     _say_what_is_counted(out, trace, result)
     if view.is_persona_view:
         _say_regions(out, result, labelling)
@@ -109,7 +108,7 @@ def _say_regions(out: Console, result: Result, labelling: str | None) -> None:
 
 def _line(result: Result) -> tuple[str, str]:
     """The count and who they are, or what the trace would have to say for there to be a count."""
-    view = VIEWS[result.view]
+    view = result.criterion
     if isinstance(result.verdict, Tally):
         if result.count is None:
             return "-", "needs the token count of every stage"
