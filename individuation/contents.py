@@ -40,6 +40,10 @@ def contents(facts: Facts) -> dict[str, Any]:
         "time": f"{times[0]} to {times[-1]}" if times else None,
         "models": {key: _model(facts, stages, number, key) for number, key in enumerate(facts.models)},
         "servers": list(facts.servers) or "not recorded",
+        "principals": {
+            name: {"conversations": int((facts.conversations.principal == number).sum())}
+            for number, name in enumerate(facts.principals)
+        },
         "links": {
             kind: n
             for kind, n in zip(

@@ -223,7 +223,7 @@ WRONG = [
         "    at: 2\n    titel: x\n",
         "conversation c2",
         'no field "titel"',
-        "parent, at, turns",
+        "parent, at, principal, turns",
         1,
     ),
     case(

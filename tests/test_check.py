@@ -35,6 +35,7 @@ FULL = {
     },
     "conversations": {
         "a": {
+            "principal": "Ann",
             "turns": [
                 {
                     "role": "user",
@@ -60,7 +61,7 @@ FULL = {
                     "believes": ["p", "not q"],
                     "interventions": ["push"],
                 },
-            ]
+            ],
         },
         "b": {
             "parent": "a",
@@ -184,6 +185,7 @@ STATED = "regions are stated on assistant turns only, and never beside coordinat
 FINITE = "coordinates are finite"
 SPACES = "every labelling's spaces can be placed on the trace"
 TIMES = "times are ISO 8601"
+FILE = "as a trace file, it would be accepted"
 
 A0, A1, A2, A3, B0, B1, C0, C1, D0 = range(1, 10)
 
@@ -202,6 +204,7 @@ A0, A1, A2, A3, B0, B1, C0, C1, D0 = range(1, 10)
         (KIND, "region_range", ["UPDATE region_range SET low = 2 WHERE high = 1"]),
         (KIND, "coordinate", [f"UPDATE coordinate SET value = 'high' WHERE turn_id = {A1}"]),
         (KIND, "column layers of table model", ["UPDATE model SET layers = 'many' WHERE key = 'tuned'"]),
+        (KIND, "column principal of table conversation", ["UPDATE conversation SET principal = x'ff' WHERE key = 'a'"]),
         (KIND, "column text of table turn_detail", ["UPDATE turn_detail SET text = x'ff' WHERE text IS NOT NULL"]),
         (REFERENCES, "row 1 of turn refers to a row of model", [f"UPDATE turn SET model_id = 99 WHERE id = {A0}"]),
         (REFERENCES, "of belief refers to a row of proposition", ["UPDATE belief SET proposition_id = 99"]),
@@ -245,6 +248,7 @@ A0, A1, A2, A3, B0, B1, C0, C1, D0 = range(1, 10)
         (SPACES, 'space line is of model "gone"', ["UPDATE space SET model = 'gone' WHERE name = 'line'"]),
         (SPACES, "recorded 2 times", ["UPDATE probe SET axis = 'x', layer = 4 WHERE key = 'y'"]),
         (TIMES, "a/0 has the time 'yesterday'", ["UPDATE turn_detail SET time = 'yesterday' WHERE time IS NOT NULL"]),
+        (FILE, 'conversation a: the name is " "', ["UPDATE conversation SET principal = ' ' WHERE key = 'a'"]),
         (READ_BACK, "", ["UPDATE intervention SET kind = 'shouting'"]),
         (READ_BACK, "", ["UPDATE intervention SET layers_json = 'many'"]),
         (READ_BACK, "", ["UPDATE turn_detail SET sampling_json = 'warm' WHERE sampling_json IS NOT NULL"]),

@@ -14,6 +14,7 @@ from worlds import worlds
 
 from individuation import individuate, open_trace
 from rules.registry import VIEWS
+from traces import schema
 from traces.errors import TraceError
 from traces.file import dumps, facts_from_data, read_spaces, write
 from traces.recognition import read
@@ -89,6 +90,7 @@ def everything():
         },
         "conversations": {
             "c1": {
+                "principal": "Café Ltd",
                 "turns": [
                     {"role": "system", "tokens": None, "model": "qwen", "server": "new-york", "kv": "k1", "text": "no"},
                     {
@@ -103,7 +105,7 @@ def everything():
                     {"role": "tool", "tokens": 2, "server": None, "cache": "rebuilt", "drift": 0.0021},
                 ]
             },
-            "c2": {"parent": "c1", "at": 2, "turns": [{"role": "assistant", "tokens": 1, "model": "tuned"}]},
+            "c2": {"parent": "c1", "at": 2, "principal": None, "turns": [{"role": "assistant", "tokens": 1, "model": "tuned"}]},
             "12": {"turns": [{"role": "user", "tokens": 1, "model": "qwen", "shared_from": "c1/0"}]},
         },
     }  # fmt: skip
@@ -122,6 +124,8 @@ def test_every_field_survives_every_way_round(tmp_path, suffix):
         assert data[section] == everything()[section]
     assert data["conversations"]["c1"]["turns"][1] == everything()["conversations"]["c1"]["turns"][1]
     assert data["conversations"]["c1"]["turns"][3] == everything()["conversations"]["c1"]["turns"][3]
+    for name, conversation in everything()["conversations"].items():
+        assert {**data["conversations"][name], "turns": []} == {**conversation, "turns": []}
 
 
 def test_the_written_form_is_the_golden_one():
@@ -130,11 +134,138 @@ def test_the_written_form_is_the_golden_one():
     assert yaml.safe_load(text)["conversations"]["c1"]["turns"][0]["text"] == "no"
 
 
-def test_a_store_of_schema_version_1_still_reads(tmp_path):
-    # golden/everything-1.sql was dumped when schema 1 was made; later versions must go on reading it.
-    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
-        connection.executescript((GOLDEN / "everything-1.sql").read_text(encoding="utf-8"))
-    assert document_data(load(tmp_path / "old.db")) == document_data(facts_from_data(everything()))
+def as_version_1_had_it():
+    """What golden/everything-1.sql holds: the same trace, less what schema 1 had no place for."""
+    world = everything()
+    for conversation in world["conversations"].values():
+        conversation.pop("principal", None)
+    return world
+
+
+AS_OF = {1: as_version_1_had_it, 2: everything}
+
+
+def stored_as(version, path):
+    # Each was dumped when its schema was made; later versions must go on reading it.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((GOLDEN / f"everything-{version}.sql").read_text(encoding="utf-8"))
+    return path
+
+
+def version_of(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+@pytest.mark.parametrize("version", AS_OF)
+def test_a_store_of_every_schema_version_still_reads_and_is_not_changed_by_it(version, tmp_path, run):
+    old = stored_as(version, tmp_path / "old.db")
+    before = old.read_bytes()
+    assert document_data(load(old)) == document_data(facts_from_data(AS_OF[version]()))
+    # One of its labellings fits two probes.
+    assert run("check", old).exit_code == 1
+    assert old.read_bytes() == before
+
+
+def more():
+    turns = [{"role": "user", "tokens": 1, "model": "qwen", "server": "no"}]
+    conversations = {
+        "13": {"principal": "Ann", "turns": turns},
+        "14": {"parent": "13", "at": 1, "turns": [{"role": "assistant", "tokens": 1}]},
+    }
+    return {
+        "individuation": 1,
+        "models": {"qwen": everything()["models"]["qwen"]},
+        "servers": {"no": {}},
+        "conversations": conversations,
+    }
+
+
+@pytest.mark.parametrize("version", AS_OF)
+def test_a_store_of_every_schema_version_can_be_added_to(version, tmp_path, run):
+    old, world = stored_as(version, tmp_path / "old.db"), AS_OF[version]()
+    # As it stands, one labelling fits two probes, and nothing could be added to that.
+    world["labellings"]["strict"]["spaces"]["narrow"]["layer"] = 50
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("UPDATE space SET layer = 50 WHERE name = 'narrow'")
+    assert run("check", old).exit_code == 0
+    save(old, [facts_from_data(more())])
+    assert version_of(old) == schema.SCHEMA_VERSION
+    both = gathered([facts_from_data(world), facts_from_data(more())], "old.db")
+    assert document_data(load(old)) == document_data(both)
+    assert run("check", old).exit_code == 0
+    with closing(sqlite3.connect(old)) as connection:
+        rows = connection.execute("SELECT stage, principal FROM turns WHERE conversation > '12'").fetchall()
+        assert ("13/0", "Ann") in rows
+        # Everything a new file has is there, and under the same guard.
+        assert names_in(connection) == names_in_a_new_file(tmp_path)
+
+
+def names_in(connection):
+    return set(connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall())
+
+
+def names_in_a_new_file(folder):
+    save(folder / "new.db", [facts_from_data(everything())])
+    with closing(sqlite3.connect(folder / "new.db")) as connection:
+        return names_in(connection)
+
+
+def test_what_is_refused_leaves_an_old_store_as_it_was(tmp_path):
+    old = stored_as(1, tmp_path / "old.db")
+    before = old.read_bytes()
+    with pytest.raises(TraceError, match="already has a conversation"):
+        save(old, [facts_from_data(everything())])
+    assert (old.read_bytes(), version_of(old)) == (before, 1)
+
+
+def test_a_labelling_can_be_added_to_an_old_store(tmp_path):
+    old = stored_as(1, tmp_path / "old.db")
+    (tmp_path / "s.json").write_text(json.dumps({"individuation": 1, "spaces": everything()["spaces"]}))
+    add_labelling(old, "again", read_spaces(tmp_path / "s.json"))
+    assert load(old).labellings["again"] == facts_from_data(everything()).spaces
+    assert version_of(old) == schema.SCHEMA_VERSION
+
+
+def test_info_says_for_how_many_conversations_each_principal_stands(run, tmp_path):
+    write(facts_from_data(more()), tmp_path / "more.yaml")
+    assert json.loads(run("info", tmp_path / "more.yaml", "-f", "json").stdout)["principals"] == {
+        "Ann": {"conversations": 2}
+    }
+    assert " ".join(run("info", tmp_path / "more.yaml").stdout.split()).count("principals Ann: conversations 2") == 1
+    write(facts_from_data({**more(), "conversations": {}}), tmp_path / "none.yaml")
+    assert "principals" not in run("info", tmp_path / "none.yaml").stdout
+
+
+def test_a_branch_acts_for_its_parents_principal_unless_it_says_otherwise():
+    turns = [{"role": "user", "tokens": 1, "model": "m"}]
+    branch = {"parent": "root", "at": 1, "turns": [{"role": "assistant", "tokens": 1}]}
+    world = {
+        "individuation": 1,
+        "models": {"m": {}},
+        "conversations": {
+            "grandchild": {**branch, "parent": "child"},
+            "child": branch,
+            "other": {**branch, "principal": "Ben"},
+            "nobody": {**branch, "principal": None},
+            "under nobody": {**branch, "parent": "nobody"},
+            "root": {"principal": "Ann", "turns": turns},
+            "silent": {"turns": turns},
+        },
+    }
+    facts = facts_from_data(world)
+    acting = [None if code < 0 else facts.principals[code] for code in facts.conversations.principal]
+    assert acting == ["Ann", "Ann", "Ben", None, None, "Ann", None]
+    written = document_data(facts)["conversations"]
+    assert {name: it["principal"] for name, it in written.items() if "principal" in it} == {
+        "other": "Ben", "nobody": None, "root": "Ann",
+    }  # fmt: skip
+    stages = open_trace(world).stages()
+    assert stages.name(0) == "root/0"
+    by_conversation = dict(zip((stages.conversations[c] for c in stages.conversation), stages.principal, strict=True))
+    assert {name: stages.principals[code] for name, code in by_conversation.items() if code >= 0} == {
+        "root": "Ann", "child": "Ann", "grandchild": "Ann", "other": "Ben",
+    }  # fmt: skip
 
 
 def test_per_token_coordinates_are_one_little_endian_array_a_turn(tmp_path):

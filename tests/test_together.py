@@ -89,6 +89,20 @@ def test_beliefs_of_different_traces_meet_in_one_mind(tmp_path):
     )
 
 
+def test_a_principal_is_the_same_one_in_every_trace(tmp_path):
+    first, second, third = one(), one(), one()
+    for world, name in ((second, "Ann"), (third, "Ben")):
+        world["conversations"]["c1"]["principal"] = name
+    second["conversations"]["c2"] = {"principal": "Ben", "turns": [{"role": "user", "model": "m"}]}
+    trace = opened(tmp_path, first, second, third)
+    stages = trace.stages()
+    assert stages.principals == ["Ann", "Ben"]
+    acting = {stages.name(i): stages.principal[i] for i in range(len(stages)) if stages.ordinal[i] == 0}
+    assert acting == {"a:c1/0": -1, "b:c1/0": 0, "b:c2/0": 1, "c:c1/0": 1}
+    renamed = prefixed(facts_from_data(second), "b")
+    assert (renamed.principals, renamed.conversations.names) == (["Ann", "Ben"], ["b:c1", "b:c2"])
+
+
 def test_the_same_stem_twice_is_told_apart(tmp_path):
     (tmp_path / "x").mkdir()
     import json

@@ -25,6 +25,7 @@ STATED = (*[""] * 4, *["cache"] * 3, "server", "server cache", "model", "model c
 EXTRAS = (*[""] * 10, *["drift"] * 4, "edited", "edited drift", "believes", "believes drift", "shared", "null")
 STATED_REGIONS = (None, None, None, "calm", "calm", "calm", "calm", "aura", "aura", "aura", "evil")
 DRIFTS = (0, 0.005, 0.01, 0.010001, 0.5)
+PRINCIPALS = ("Ann", "Ben", None)
 BELIEFS = ("p", "not p", "q", "not q")
 
 
@@ -294,6 +295,8 @@ def build(draw: Draw, size: Size) -> Trace:
                 at = 0 if draw.boolean(0.05) else draw.integer(1, len(world.paths[parent]))
             conversation |= {"parent": parent, "at": at}
             path = world.paths[parent][:at]
+        if draw.boolean(0.25):
+            conversation["principal"] = draw.choice(PRINCIPALS)
         world.paths[name] = path
         conversation["turns"] = [
             _turn(world, path, f"{name}/{ordinal}") for ordinal in _several(draw, 1, size.max_turns)

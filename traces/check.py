@@ -102,8 +102,11 @@ def _integrity(connection: Connection) -> Iterator[str]:
     for (message,) in connection.exec_driver_sql("PRAGMA integrity_check(5)").fetchall():
         if message != "ok":
             yield str(message).splitlines()[0]
+    version = schema.stored_version(connection)
     for table in schema.metadata.sorted_tables:
         for column in table.columns:
+            if not (schema.has(version, table) and schema.has(version, column)):
+                continue
             kind = {"INTEGER": "integer", "REAL": "real", "TEXT": "text", "BLOB": "blob"}[str(column.type)]
             wrong = f"SELECT 1 FROM {table.name} WHERE typeof({column.name}) NOT IN ('{kind}', 'null') LIMIT 1"
             if connection.exec_driver_sql(wrong).first() is not None:
@@ -117,11 +120,12 @@ def _references(connection: Connection) -> Iterator[str]:
 
 def _append_only(connection: Connection) -> Iterator[str]:
     there = {sql for (sql,) in connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'trigger'")}
-    for statement in schema.STATEMENTS:
-        name = statement.split()[2]
-        if statement.startswith("CREATE TRIGGER") and statement not in there:
-            table, _, verb = name.partition("_no_")
-            yield f"table {table} may be changed: its trigger against {verb} is not there, or not the one that was"
+    version = schema.stored_version(connection)
+    for table in schema.FACTS:
+        for statement in schema.triggers(table) if schema.has(version, table) else ():
+            if statement not in there:
+                verb = statement.split()[2].rpartition("_")[2]
+                yield f"table {table} may be changed: its trigger against {verb} is not there, or not the one that was"
 
 
 def _contiguous(connection: Connection) -> Iterator[str]:

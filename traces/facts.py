@@ -6,7 +6,7 @@ order of the record. Names live in lists; columns hold their positions, with -1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,11 @@ def _floats() -> Floats:
 
 @dataclass(eq=False, repr=False)
 class Conversations:
-    """One row a conversation. `parent` -1: none; `at`: turns of the parent's path before the branch."""
+    """One row a conversation. `parent` -1: none; `at`: turns of the parent's path before the branch.
+
+    Principals are carried over to branches already. A table that is made without them says of none on whose behalf it
+    acts.
+    """
 
     names: list[str] = field(default_factory=list)
     parent: Ints = field(default_factory=_ints)
@@ -44,6 +48,12 @@ class Conversations:
     first: Longs = field(default_factory=_longs)
     """The row of its first own turn in `Turns`; its turns are contiguous."""
     size: Ints = field(default_factory=_ints)
+    principal: Ints = field(default_factory=_ints)
+    """On whose behalf it acts: a position in `Facts.principals`, or -1."""
+
+    def __post_init__(self) -> None:
+        if not len(self.principal):
+            self.principal = np.full(len(self.names), -1, np.int32)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -140,6 +150,8 @@ class Facts:
     labellings: dict[str, dict[str, Space]] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
     interventions: dict[str, Intervention] = field(default_factory=dict)
+    principals: list[str] = field(default_factory=list)
+    """Persons and organisations on whose behalf conversations act, in order of first appearance."""
     conversations: Conversations = field(default_factory=Conversations)
     turns: Turns = field(default_factory=Turns)
     caches: Caches = field(default_factory=Caches)
@@ -166,6 +178,17 @@ class Facts:
         if self.locate is not None:
             return self.locate(conversation, self.ordinal(turn), of)
         return f"{self.name}: conversation {conversation}, turn {self.ordinal(turn)}"
+
+
+def numbered(names: Sequence[str | None]) -> tuple[Ints, list[str]]:
+    """Names as codes (int32, -1 for None), and the names that the codes stand for, in order of first appearance.
+
+    >>> codes, distinct = numbered(["b", None, "a", "b"])
+    >>> codes.tolist(), distinct
+    ([0, -1, 1, 0], ['b', 'a'])
+    """
+    number = {name: code for code, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
+    return np.fromiter((-1 if name is None else number[name] for name in names), np.int32, len(names)), list(number)
 
 
 def split_belief(text: str) -> tuple[str, bool]:

@@ -109,6 +109,9 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
         entry: dict[str, Any] = {}
         if table.parent[c] >= 0:
             entry |= {"parent": table.names[table.parent[c]], "at": int(table.at[c])}
+        inherited = table.principal[table.parent[c]] if table.parent[c] >= 0 else -1
+        if table.principal[c] != inherited:
+            entry["principal"] = None if table.principal[c] < 0 else facts.principals[table.principal[c]]
         before = turn_on_path(table, int(table.parent[c]), int(table.at[c]) - 1)
         model, server = (-1, -1) if before < 0 else (int(turns.model[before]), int(turns.server[before]))
         rows: list[dict[str, Any]] = []

@@ -22,6 +22,7 @@ from traces.facts import (
     TurnDetail,
     Turns,
     is_detailed,
+    numbered,
     split_belief,
 )
 from traces.identity import model_identities, models_named
@@ -70,6 +71,7 @@ class _Reading:
             spaces=dict(document.spaces),
             labellings={name: dict(labelling.spaces) for name, labelling in document.labellings.items()},
             interventions=dict(document.interventions),
+            principals=self.principals,
             conversations=conversations,
             locate=lambda conversation, turn, field: self.where(conversation, turn, field),
         )
@@ -107,12 +109,15 @@ class _Reading:
         return table
 
     def carry_over(self, table: Conversations) -> None:
-        """Fill in model and server along each path, parents before their branches."""
+        """Fill in model and server along each path, and principals, parents before their branches."""
         total = int(table.size.sum())
+        principal: list[str | None] = [None] * len(table)
         self.model = np.full(total, -1, np.int32)
         self.server_of = np.full(total, -1, np.int32)
         for c in path_order(table.parent):
             conversation = self.document.conversations[self.names[c]]
+            inherits = table.parent[c] >= 0 and "principal" not in conversation.model_fields_set
+            principal[c] = principal[table.parent[c]] if inherits else conversation.principal
             before = turn_on_path(table, int(table.parent[c]), int(table.at[c]) - 1)
             model, server = (-1, -1) if before < 0 else (int(self.model[before]), int(self.server_of[before]))
             for k, turn in enumerate(conversation.turns):
@@ -134,6 +139,7 @@ class _Reading:
                     )
                 row = int(table.first[c]) + k
                 self.model[row], self.server_of[row] = model, server
+        table.principal, self.principals = numbered(principal)
 
     def turn_tables(self, facts: Facts) -> None:
         rows = [turn for conversation in self.document.conversations.values() for turn in conversation.turns]

@@ -7,10 +7,13 @@ them out for whoever opens the file with another program.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     REAL,
     CheckConstraint,
     Column,
+    Connection,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -22,8 +25,11 @@ from sqlalchemy import (
 
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES
 
-SCHEMA_VERSION = 1
-"""`PRAGMA user_version`. Raise it with each change of a table, and keep reading what was written before."""
+SCHEMA_VERSION = 2
+"""`PRAGMA user_version`. Raise it with each change of a table, and keep reading what was written before.
+
+What came with a later version than 1 bears it (`info={"since": 2}`), and `UPGRADES` says how it is added.
+"""
 
 APPLICATION_ID = 0x494E4456
 """`PRAGMA application_id`: "INDV"."""
@@ -67,6 +73,7 @@ conversation = Table(
     Column("recording_id", ForeignKey("recording.id"), nullable=False),
     Column("parent_id", ForeignKey("conversation.id")),
     Column("at", Integer, CheckConstraint("at >= 0")),
+    Column("principal", Text, info={"since": 2}),
     CheckConstraint("(parent_id IS NULL) = (at IS NULL)"),
 )  # fmt: skip
 kv_cache = Table(
@@ -181,21 +188,43 @@ FACTS = (
     token_coordinates, proposition, belief, region_name, stated_region,
 )  # fmt: skip
 
-STATEMENTS = (
-    *(
-        f"CREATE TRIGGER {table.name}_no_{verb} BEFORE {verb} ON {table.name} "
-        f"BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END"
-        for table in FACTS
-        for verb in ("update", "delete")
-    ),
+TURNS = (
     "CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, c.key AS conversation, t.ordinal, "
     "r.name AS role, t.tokens, m.key "
-    "AS model, s.key AS server, "
+    "AS model, s.key AS server, c.principal, "
     "k.name AS cache, t.edited, t.drift, v.key AS kv_cache, n.name AS stated_region, d.time, d.text "
     "FROM turn t JOIN conversation c ON c.id = t.conversation_id JOIN role r ON r.code = t.role JOIN "
     "model m ON m.id = t.model_id "
     "LEFT JOIN server s ON s.id = t.server_id LEFT JOIN cache k ON k.code = t.cache LEFT JOIN "
     "kv_cache v ON v.id = t.kv_cache_id "
     "LEFT JOIN stated_region g ON g.turn_id = t.id LEFT JOIN region_name n ON n.id = g.region_name_id "
-    "LEFT JOIN turn_detail d ON d.turn_id = t.id ORDER BY t.conversation_id, t.ordinal",
+    "LEFT JOIN turn_detail d ON d.turn_id = t.id ORDER BY t.conversation_id, t.ordinal"
 )
+
+
+def triggers(table: Table) -> tuple[str, ...]:
+    """What holds a table of facts append-only."""
+    return tuple(
+        f"CREATE TRIGGER {table.name}_no_{verb} BEFORE {verb} ON {table.name} "
+        f"BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END"
+        for verb in ("update", "delete")
+    )
+
+
+STATEMENTS = (*(statement for table in FACTS for statement in triggers(table)), TURNS)
+
+UPGRADES: dict[int, tuple[str, ...]] = {
+    2: ("ALTER TABLE conversation ADD COLUMN principal TEXT", "DROP VIEW turns", TURNS),
+}
+"""What makes tables of the version before into those of a version. What was recorded stays as it is."""
+
+
+def stored_version(connection: Connection) -> int:
+    """The version of the tables that a connection leads to."""
+    return max(1, int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()))
+
+
+def has(version: int, item: Table | Column[Any]) -> bool:
+    """Whether tables of a version have a table, or a column."""
+    since: int = item.info.get("since", 1)
+    return since <= version

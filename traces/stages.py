@@ -62,6 +62,8 @@ class StageTable:
     """Model keys; `model` holds, for each stage, the first key that bears its weights."""
     model_info: dict[str, Model]
     servers: list[str]
+    principals: list[str]
+    """Persons and organisations on whose behalf conversations act."""
     regions: Regions
 
     conversation: Ints
@@ -71,6 +73,8 @@ class StageTable:
     """-1 where the record does not say."""
     model: Ints
     server: Ints
+    principal: Ints
+    """On whose behalf the stage's conversation acts, -1 where the record does not say."""
     region: Ints
     """As labelled; only assistant stages have one."""
     edited: Flags
@@ -144,6 +148,7 @@ class StageTable:
             models=model_keys,
             model_info=facts.models,
             servers=list(facts.servers),
+            principals=facts.principals,
             regions=regions,
             conversation=turns.conversation,
             ordinal=(np.arange(len(turns)) - table.first[turns.conversation]).astype(np.int32),
@@ -151,6 +156,7 @@ class StageTable:
             tokens=turns.tokens,
             model=model,
             server=turns.server,
+            principal=_principals(facts),
             region=regions.of_turn,
             edited=edited,
             drift=drift,
@@ -229,6 +235,12 @@ class StageTable:
         return self.merged_by_name or names_only(
             self.model_info[self.models[m]] for m in np.flatnonzero(np.bincount(self.model))
         )
+
+
+def _principals(facts: Facts) -> Ints:
+    if not facts.principals:
+        return np.full(len(facts.turns), -1, np.int32)
+    return np.repeat(facts.conversations.principal, facts.conversations.size)
 
 
 def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tuple[Bytes, Flags, Flags, Floats]:
@@ -337,6 +349,7 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
             "tokens",
             "model",
             "server",
+            "principal",
             "region",
             "edited",
             "drift",

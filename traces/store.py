@@ -30,7 +30,16 @@ from traces.facts import Facts, TurnDetail
 from traces.labelling import STATED, check_space_fits, labelling_names, regions_of
 from traces.new_file import new_file, sweep
 from traces.paths import path_order
-from traces.schema import APPLICATION_ID, LOOKUPS, SCHEMA_VERSION, STATEMENTS, metadata, recording
+from traces.schema import (
+    APPLICATION_ID,
+    LOOKUPS,
+    SCHEMA_VERSION,
+    STATEMENTS,
+    UPGRADES,
+    metadata,
+    recording,
+    stored_version,
+)
 from traces.sqlite_file import MAGIC
 from traces.store_reading import read_details, read_facts
 from traces.store_writing import Progress, add_facts, add_spaces
@@ -171,6 +180,14 @@ def create_tables(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
+def _upgrade(connection: Connection) -> None:
+    """Bring the tables of an older version up to this one, within the transaction that is to write in them."""
+    for version in range(stored_version(connection) + 1, SCHEMA_VERSION + 1):
+        for statement in UPGRADES[version]:
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[Connection]:
     """A connection to a stored trace that cannot change it."""
@@ -262,6 +279,8 @@ def _opened(path: Path, writing: bool) -> Iterator[Connection]:
         if writing and not os.access(path, os.W_OK):
             raise TraceError(str(path), "it is read-only", "a trace.db that you may write to")
         with _transaction(path, "rw" if writing else "ro", writing) as connection:
+            if writing:
+                _upgrade(connection)
             yield connection
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, select
 
 from traces import schema
-from traces.facts import Beliefs, Caches, Conversations, Coordinates, Facts, TurnDetail, Turns
+from traces.facts import Beliefs, Caches, Conversations, Coordinates, Facts, TurnDetail, Turns, numbered
 from traces.vocabulary import Intervention, Model, Probe, Server, Space
 
 _CHUNK = 50_000
@@ -39,7 +39,7 @@ def read_facts(connection: Connection, name: str) -> Facts:
         interventions=_items(connection, schema.intervention, Intervention),
     )
     facts.spaces, facts.labellings = read_spaces(connection)
-    row_of_id = _turns(connection, facts)
+    row_of_id = _turns(connection, facts, schema.stored_version(connection))
     facts.caches = _caches(connection)
     facts.coordinates = _coordinates(connection, row_of_id)
     facts.regions = [row for (row,) in connection.exec_driver_sql("SELECT name FROM region_name ORDER BY id")]
@@ -163,10 +163,12 @@ def _row_of_id(
     return row_of_id
 
 
-def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
-    names, parents, ats = _columns(
-        connection, "SELECT key, coalesce(parent_id, 0) - 1, coalesce(at, 0) FROM conversation ORDER BY id", 3
-    )
+def _turns(connection: Connection, facts: Facts, version: int) -> NDArray[np.int64]:
+    principal = "principal" if schema.has(version, schema.conversation.c.principal) else "NULL"
+    names, parents, ats, principals = _columns(
+        connection, f"SELECT key, coalesce(parent_id, 0) - 1, coalesce(at, 0), {principal} FROM conversation "
+        "ORDER BY id", 4,
+    )  # fmt: skip
     columns = _integers(
         connection, schema.turn, ["id"],
         ["conversation_id", "ordinal", "role", "tokens", "model_id", "server_id", "cache", "edited"],
@@ -179,9 +181,11 @@ def _turns(connection: Connection, facts: Facts) -> NDArray[np.int64]:
         raise ValueError("conversations are missing")
     conversation = (conversation_id - 1).astype(np.int32)
     size = np.bincount(conversation, minlength=len(names)).astype(np.int32)
+    acting, facts.principals = numbered(principals)
     facts.conversations = Conversations(
-        names, np.array(parents, np.int32), np.array(ats, np.int32), (np.cumsum(size) - size).astype(np.int64), size
-    )
+        names, np.array(parents, np.int32), np.array(ats, np.int32), (np.cumsum(size) - size).astype(np.int64), size,
+        acting,
+    )  # fmt: skip
     count = len(conversation)
     caches, drifts, shares = connection.exec_driver_sql(
         "SELECT count(kv_cache_id), count(drift), count(shared_from_id) FROM turn"

@@ -152,14 +152,18 @@ def _conversations(connection: Connection, facts: Facts, recording: int, target:
     first = _next_id(connection, schema.conversation)
     ids = list(range(first, first + len(table)))
     parent = _translated(ids, table.parent)
+    principals = [*facts.principals, None]
     # A branch may stand before its parent in the record, so the references are checked when all are there.
     connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     _insert(
         connection,
-        "INSERT INTO conversation (id, key, recording_id, parent_id, at) VALUES (?, ?, ?, NULLIF(?, "
-        "-1), NULLIF(?, -1))",
-        (ids, table.names, [recording] * len(ids), parent.tolist(), np.where(parent < 0, -1, table.at).tolist()),
-    )
+        "INSERT INTO conversation (id, key, recording_id, parent_id, at, principal) VALUES (?, ?, ?, NULLIF(?, "
+        "-1), NULLIF(?, -1), ?)",
+        (
+            ids, table.names, [recording] * len(ids), parent.tolist(), np.where(parent < 0, -1, table.at).tolist(),
+            [principals[code] for code in table.principal.tolist()],
+        ),
+    )  # fmt: skip
     return ids
 
 

@@ -20,7 +20,11 @@ from traces.vocabulary import Model, Space
 
 
 def together(recordings: Sequence[Facts], labelling: str | None = None) -> StageTable:
-    """The stages of all recordings in one table. A recording without the named labelling has no regions in it."""
+    """The stages of all recordings in one table. A recording without the named labelling has no regions in it.
+
+    Conversations and servers get their recording's prefix. Principals do not: a person or organisation is the same one
+    under the same name in every recording.
+    """
     tables = [
         StageTable.of(facts, labelling)
         if labelling is None or labelling in labelling_names(facts)
@@ -44,8 +48,8 @@ def prefixes(recordings: Sequence[Facts]) -> list[str]:
 
 
 def prefixed(facts: Facts, prefix: str) -> Facts:
-    """The same recording with `PREFIX:` before its own names. Probes and propositions keep theirs: they mean the same
-    everywhere.
+    """The same recording with `PREFIX:` before its own names. Probes, propositions and principals keep theirs: they
+    mean the same everywhere.
     """
 
     def own(name: str) -> str:
@@ -103,11 +107,14 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
     models, model_codes = _joined_models(tables, names)
     region_names = list(dict.fromkeys(name for table in tables for name in table.regions.names))
     region_number = {name: i for i, name in enumerate(region_names)}
+    principals = list(dict.fromkeys(name for table in tables for name in table.principals))
+    principal_number = {name: i for i, name in enumerate(principals)}
     columns: dict[str, list[Any]] = {}
     stages = conversations = servers = propositions = 0
     defined: list[tuple[int, int]] = []
     for recording, (table, codes) in enumerate(zip(tables, model_codes, strict=True)):
         regions = np.array([*(region_number[name] for name in table.regions.names), -1], np.int32)
+        acting = np.array([*(principal_number[name] for name in table.principals), -1], np.int32)
         defined += [(int(codes[model]), int(regions[region])) for model, region in table.regions.defined]
         for column, values in {
             "conversation": table.conversation + conversations,
@@ -115,6 +122,7 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
             "recording": np.full(len(table), recording, np.int32),
             "model": codes[table.model],
             "server": _shifted(table.server, servers),
+            "principal": acting[table.principal],
             "region": regions[table.region],
             "previous": _shifted(table.previous, stages),
             "own": _shifted(table.own, stages),
@@ -142,6 +150,7 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
         models=list(models),
         model_info=models,
         servers=[f"{name}:{s}" for table, name in zip(tables, names, strict=True) for s in table.servers],
+        principals=principals,
         regions=Regions(
             names=region_names,
             of_turn=merged["region"],

@@ -288,10 +288,15 @@ class Turn(_Word):
 
 
 class Conversation(_Word):
-    """A sequence of turns; it may branch from a parent after the first `at` turns of the parent's path."""
+    """A sequence of turns; it may branch from a parent after the first `at` turns of the parent's path.
+
+    `principal` is the person or organisation on whose behalf it acts (Arbel, Salib & Goldstein 2026, *How to Count
+    AIs*, arXiv:2603.10028, on thin identification); a branch that does not say has its parent's, and null is unknown.
+    """
 
     parent: Name | None = None
     at: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    principal: Name | None = None
     turns: tuple[Turn, ...]
 
     @model_validator(mode="before")
