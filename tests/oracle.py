@@ -377,6 +377,11 @@ class _Facts:
             self._add("drift", stage, ranks[turn["drift"]])
         if turn.get("region") is not None:
             self._add("states_region", stage, self._number("region", turn["region"]))
+        if turn.get("region_probabilities"):
+            tenths = {region: round(10 * p) for region, p in turn["region_probabilities"].items()}
+            favourite = max(tenths, key=lambda region: tenths[region])
+            if tenths[favourite] + sum(tenths.values()) >= 10:
+                self._add("states_region", stage, self._number("region", favourite))
         if turn.get("at") is not None:
             for space, content in enumerate(trace["spaces"].values()):
                 for index, ranges in enumerate(content["regions"].values()):

@@ -277,6 +277,53 @@ WRONG = [
         C1_0,
     ),
     turn("a region and coordinates", "tokens: 40", "tokens: 40, region: aura", "both region and at", "either"),
+    turn(
+        "probabilities of regions on a user turn",
+        "tokens: 12",
+        "tokens: 12, region_probabilities: {aura: 0.5}",
+        ("region_probabilities is given", "role is user"),
+        "assistant turns only",
+        C1_0,
+    ),
+    turn(
+        "a region and its probability",
+        ASSISTANT,
+        "{role: assistant, region: aura, region_probabilities: {aura: 0.5}}",
+        "both region and region_probabilities",
+        "either the region, or how probable each is",
+    ),
+    turn(
+        "probabilities of regions and coordinates",
+        "tokens: 40",
+        "tokens: 40, region_probabilities: {aura: 0.5}",
+        "both region_probabilities and at",
+        "either how probable each region is, or coordinates",
+    ),
+    *(
+        turn(
+            f"probabilities {given}", ASSISTANT, f"{{role: assistant, region_probabilities: {given}}}", found, expected
+        )
+        for given, found, expected in [
+            ("{aura: 1.5}", "region_probabilities.aura is 1.5", "a number from 0 to 1"),
+            ("{aura: -0.1}", "region_probabilities.aura is -0.1", "a number from 0 to 1"),
+            ("{aura: .nan}", "region_probabilities.aura is nan", "a number from 0 to 1"),
+            ("{aura: high}", 'region_probabilities.aura is "high"', "a number from 0 to 1"),
+            ("{aura: true}", "region_probabilities.aura is true", "a number from 0 to 1"),
+            ("{aura: null}", "region_probabilities.aura is null", "a number from 0 to 1"),
+            ("{aura: 0.7, calm: 0.4}", "add up to 1.1", "at most 1 in all"),
+            ("[0.7, 0.2]", "region_probabilities is a list of 2", "a mapping from regions to probabilities"),
+            ('{" ": 0.5}', 'the name is " "', "a name without blanks"),
+        ]
+    ),
+    case(
+        "a principal that is a number",
+        "    at: 2\n",
+        "    at: 2\n    principal: 7\n",
+        "conversation c2",
+        "principal is 7",
+        "text",
+        1,
+    ),
     turn("a coordinate NaN", "33.5", ".nan", "assistant is nan", "finite number"),
     turn("a coordinate infinity", "33.5", ".inf", "assistant is inf", "finite number"),
     turn("a coordinate that is text", "33.5", "high", 'assistant is "high"', "finite number"),

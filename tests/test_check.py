@@ -61,6 +61,7 @@ FULL = {
                     "believes": ["p", "not q"],
                     "interventions": ["push"],
                 },
+                {"role": "assistant", "region_probabilities": {"high": 0.5, "low": 0.25}},
             ],
         },
         "b": {
@@ -182,12 +183,13 @@ DERIVATIONS = "the derivation of recorded caches is acyclic, within one model, a
 OF_TURN = "every turn's recorded cache is of its model and on its server"
 SHARED = "shared prefixes come from another conversation on the same model"
 STATED = "regions are stated on assistant turns only, and never beside coordinates"
+PROBABLE = "the probabilities of a turn's regions are from 0 to 1, and at most 1 in all"
 FINITE = "coordinates are finite"
 SPACES = "every labelling's spaces can be placed on the trace"
 TIMES = "times are ISO 8601"
 FILE = "as a trace file, it would be accepted"
 
-A0, A1, A2, A3, B0, B1, C0, C1, D0 = range(1, 10)
+A0, A1, A2, A3, A4, B0, B1, C0, C1, D0 = range(1, 11)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,12 @@ A0, A1, A2, A3, B0, B1, C0, C1, D0 = range(1, 10)
         (SHARED, "d/0 shares its own conversation", [f"UPDATE turn SET shared_from_id = {D0} WHERE id = {D0}"]),
         (STATED, "a/0 has a region, but", [f"INSERT INTO stated_region VALUES ({A0}, 1)"]),
         (STATED, "a/1 has both", [f"INSERT INTO stated_region VALUES ({A1}, 1)"]),
+        (STATED, "a/4 has both", [f"INSERT INTO stated_region VALUES ({A4}, 1)"]),
+        (STATED, "a/4 has both", [f"INSERT INTO coordinate VALUES ({A4}, 1, 0.5)"]),
+        (STATED, "a/4 has prob", [f"UPDATE turn SET role = 1 WHERE id = {A4}"]),
+        (KIND, "region_probability", ["UPDATE region_probability SET probability = 1.5"]),
+        (PROBABLE, "a/4 has probabilities of more", ["UPDATE region_probability SET probability = 0.75"]),
+        (REFERENCES, "of region_probability", ["UPDATE region_probability SET region_name_id = 99 WHERE ordinal = 1"]),
         (FINITE, "a/1 has a coordinate", [f"UPDATE coordinate SET value = 9e999 WHERE turn_id = {A1}"]),
         (SPACES, 'space line is of model "gone"', ["UPDATE space SET model = 'gone' WHERE name = 'line'"]),
         (SPACES, "recorded 2 times", ["UPDATE probe SET axis = 'x', layer = 4 WHERE key = 'y'"]),
@@ -294,6 +302,9 @@ def test_a_broken_invariant_is_reported_and_no_other(invariant, breach, statemen
         "UPDATE conversation SET parent_id = id WHERE key = 'b'",
         "UPDATE conversation SET parent_id = 3 - id, at = 1 WHERE key IN ('a', 'b')",
         "UPDATE coordinate SET value = 'high'",
+        "UPDATE region_probability SET turn_id = 99",
+        "UPDATE region_probability SET region_name_id = 99 WHERE ordinal = 1",
+        "UPDATE region_probability SET probability = 'high'",
     ],
 )
 def test_a_trace_whose_tables_do_not_fit_together_is_refused_and_not_miscounted(statement, run, changed):
@@ -338,7 +349,7 @@ def test_every_fact_table_refuses_changes(full):
         tables = [
             name for (name,) in connection.execute("SELECT DISTINCT tbl_name FROM sqlite_master WHERE type = 'trigger'")
         ]
-        assert len(tables) == 16
+        assert len(tables) == 17
         for table in tables:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table
             column = connection.execute(f"SELECT name FROM pragma_table_info('{table}') LIMIT 1").fetchone()[0]

@@ -103,6 +103,7 @@ def everything():
                         "believes": ["p", "not q"], "interventions": ["push"], "sampling": {"temperature": 0.7, "stop": ["x"]},
                     },
                     {"role": "tool", "tokens": 2, "server": None, "cache": "rebuilt", "drift": 0.0021},
+                    {"role": "assistant", "tokens": 4, "region_probabilities": {"new": 0.25, "aura": 0.7}},
                 ]
             },
             "c2": {"parent": "c1", "at": 2, "principal": None, "turns": [{"role": "assistant", "tokens": 1, "model": "tuned"}]},
@@ -123,7 +124,8 @@ def test_every_field_survives_every_way_round(tmp_path, suffix):
     for section in ("title", "source", "case", "interventions", "caches", "probes", "labellings", "servers"):
         assert data[section] == everything()[section]
     assert data["conversations"]["c1"]["turns"][1] == everything()["conversations"]["c1"]["turns"][1]
-    assert data["conversations"]["c1"]["turns"][3] == everything()["conversations"]["c1"]["turns"][3]
+    assert data["conversations"]["c1"]["turns"][3:] == everything()["conversations"]["c1"]["turns"][3:]
+    assert list(data["conversations"]["c1"]["turns"][4]["region_probabilities"]) == ["new", "aura"]
     for name, conversation in everything()["conversations"].items():
         assert {**data["conversations"][name], "turns": []} == {**conversation, "turns": []}
 
@@ -139,6 +141,7 @@ def as_version_1_had_it():
     world = everything()
     for conversation in world["conversations"].values():
         conversation.pop("principal", None)
+        conversation["turns"] = [turn for turn in conversation["turns"] if "region_probabilities" not in turn]
     return world
 
 
@@ -168,7 +171,10 @@ def test_a_store_of_every_schema_version_still_reads_and_is_not_changed_by_it(ve
 
 
 def more():
-    turns = [{"role": "user", "tokens": 1, "model": "qwen", "server": "no"}]
+    turns = [
+        {"role": "user", "tokens": 1, "model": "qwen", "server": "no"},
+        {"role": "assistant", "tokens": 1, "region_probabilities": {"other": 0.5, "aura": 0.25}},
+    ]
     conversations = {
         "13": {"principal": "Ann", "turns": turns},
         "14": {"parent": "13", "at": 1, "turns": [{"role": "assistant", "tokens": 1}]},
@@ -202,7 +208,10 @@ def test_a_store_of_every_schema_version_can_be_added_to(version, tmp_path, run)
 
 
 def names_in(connection):
-    return set(connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall())
+    """All tables with their columns, views and triggers."""
+    there = connection.execute("SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
+    columns = 'SELECT name, type, "notnull", pk FROM pragma_table_info(?)'
+    return {(*item, *connection.execute(columns, item[1:2]).fetchall()) for item in there}
 
 
 def names_in_a_new_file(folder):
@@ -232,9 +241,77 @@ def test_info_says_for_how_many_conversations_each_principal_stands(run, tmp_pat
     assert json.loads(run("info", tmp_path / "more.yaml", "-f", "json").stdout)["principals"] == {
         "Ann": {"conversations": 2}
     }
-    assert " ".join(run("info", tmp_path / "more.yaml").stdout.split()).count("principals Ann: conversations 2") == 1
+    assert "principals Ann: conversations 2" in " ".join(run("info", tmp_path / "more.yaml").stdout.split())
     write(facts_from_data({**more(), "conversations": {}}), tmp_path / "none.yaml")
     assert "principals" not in run("info", tmp_path / "none.yaml").stdout
+
+
+def regions(world, labelling=None):
+    stages = open_trace(world).stages(labelling)
+    return [stages.regions.names[code] if code >= 0 else None for code in stages.region]
+
+
+def probable(*probabilities, **more):
+    turns = [{"role": "assistant", "tokens": 1, "region_probabilities": given} for given in probabilities]
+    turns[0]["model"] = "m"
+    return {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}, **more}
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "region"),
+    [
+        ({"aura": 0.7, "calm": 0.2}, "aura"),
+        ({"aura": 0.2, "calm": 0.7}, "calm"),
+        ({"aura": 1}, "aura"),
+        # No region is an outcome too, and may be the most probable one.
+        ({"aura": 0.4}, None),
+        ({"aura": 0.3, "calm": 0.2}, None),
+        ({"aura": 0}, None),
+        # The region listed first wins a tie, whatever the other turns list first; any region wins over none.
+        ({"calm": 0.5, "aura": 0.5}, "calm"),
+        ({"aura": 0.5, "calm": 0.5}, "aura"),
+        ({"evil": 0.1, "calm": 0.4, "aura": 0.4}, "calm"),
+        ({"aura": 0.5}, "aura"),
+        ({"aura": 0.35, "calm": 0.3}, "aura"),
+        ({"aura": 0.1, "calm": 0.45}, "calm"),
+        # As sums of floating-point numbers go.
+        ({"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4 + 1e-10}, "d"),
+    ],
+)
+def test_a_turn_counts_with_its_most_probable_region(probabilities, region, tmp_path):
+    world = probable({"aura": 0.9, "evil": 0.1}, probabilities)
+    assert regions(world) == regions(world, "stated") == ["aura", region]
+    save(tmp_path / "t.db", [facts_from_data(world)])
+    assert regions(tmp_path / "t.db") == ["aura", region]
+
+
+def test_the_probabilities_of_regions_stand_beside_the_stages_under_stated_regions_only():
+    space = {"s": {"model": "m", "axes": ["x"], "regions": {"evil": {"x": [0, 1]}, "calm": {"x": [2, 3]}}}}
+    world = probable({"aura": 0.5, "calm": 0.25}, {"calm": 0.75, "evil": 0.125}, spaces=space)
+    world["conversations"]["c"]["turns"].insert(1, {"role": "assistant", "at": {"x": 1}})
+    # The branch stands before its parent in the record and after it in the table of stages.
+    branch = {"parent": "c", "at": 1, "turns": [{"role": "assistant", "region_probabilities": {"evil": 0.25}}]}
+    world["conversations"] = {"b": branch, **world["conversations"]}
+    trace = open_trace(world)
+    assert trace.labellings == ["stated", "s"]
+
+    def chances(labelling):
+        stages = trace.stages(labelling)
+        rows = zip(stages.chance_stage, stages.chance_region, stages.chance_value, strict=True)
+        return sorted((stages.name(stage), stages.regions.names[region], float(value)) for stage, region, value in rows)
+
+    said = [
+        ("b/0", "evil", 0.25), ("c/0", "aura", 0.5), ("c/0", "calm", 0.25), ("c/2", "calm", 0.75), ("c/2", "evil", 0.125),
+    ]  # fmt: skip
+    assert chances(None) == chances("stated") == said
+    assert chances("s") == []
+    assert regions(world) == ["aura", "evil", "calm", None]
+    assert regions(world, "stated") == ["aura", None, "calm", None]
+    assert regions(world, "s") == [None, "evil", None, None]
+    assert "most probable" in trace.stages().regions.basis
+    assert "most probable" not in trace.stages("s").regions.basis
+    # A region that is never the most probable one is no region of the model's.
+    assert individuate(trace, "abstract-model-persona", labelling="stated").count == 2
 
 
 def test_a_branch_acts_for_its_parents_principal_unless_it_says_otherwise():

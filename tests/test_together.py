@@ -103,6 +103,26 @@ def test_a_principal_is_the_same_one_in_every_trace(tmp_path):
     assert (renamed.principals, renamed.conversations.names) == (["Ann", "Ben"], ["b:c1", "b:c2"])
 
 
+def test_probabilities_of_regions_go_along_with_their_stages(tmp_path):
+    def with_chances(*regions):
+        world = one()
+        del world["conversations"]["c1"]["turns"][1]["region"]
+        world["conversations"]["c1"]["turns"][1]["region_probabilities"] = dict(zip(regions, (0.5, 0.25), strict=True))
+        return world
+
+    trace = opened(tmp_path, with_chances("aura", "evil"), one(), with_chances("evil", "calm"))
+    stages = trace.stages("stated")
+    rows = zip(stages.chance_stage, stages.chance_region, stages.chance_value, strict=True)
+    assert [(stages.name(stage), stages.regions.names[region], float(value)) for stage, region, value in rows] == [
+        ("a:c1/1", "aura", 0.5), ("a:c1/1", "evil", 0.25), ("c:c1/1", "evil", 0.5), ("c:c1/1", "calm", 0.25),
+    ]  # fmt: skip
+    assert [stages.regions.names[code] for code in stages.region[[1, 3, 5]]] == ["aura", "evil", "evil"]
+    # A recording that lacks the labelling has neither regions nor probabilities in it.
+    space = {"s": {"model": "m", "axes": ["x"], "regions": {"evil": {"x": [0, 1]}}}}
+    mixed = opened(tmp_path, with_chances("aura", "evil"), {**one(), "spaces": space}).stages("s")
+    assert (len(mixed.chance_stage), mixed.region.tolist()) == (0, [-1, -1, -1, -1])
+
+
 def test_the_same_stem_twice_is_told_apart(tmp_path):
     (tmp_path / "x").mkdir()
     import json

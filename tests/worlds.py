@@ -218,10 +218,23 @@ def _region(world: World, turn: dict[str, Any], step: Step) -> None:
     if axes and draw.boolean(0.6 if assistant else 0.2):
         known = [axis for axis in axes if not draw.boolean(0.1)] or axes
         turn["at"] = {axis: draw.integer(-3, 3) for axis in known}
+    elif assistant and draw.boolean(0.1):
+        turn["region_probabilities"] = _probabilities(draw)
     elif assistant:
         region = draw.choice(STATED_REGIONS)
         if region is not None:
             turn["region"] = region
+
+
+def _probabilities(draw: Draw) -> dict[str, float]:
+    """In tenths, so that there are ties."""
+    left, probabilities = 10, {}
+    for region in REGIONS if draw.boolean(0.5) else REGIONS[::-1]:
+        tenths = draw.integer(0, left)
+        left -= tenths
+        if tenths or draw.boolean(0.1):
+            probabilities[region] = tenths / 10
+    return probabilities
 
 
 def _shared(world: World, path: list[Step], step: Step) -> list[str]:

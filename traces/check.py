@@ -27,7 +27,7 @@ from traces.resolution import facts_from
 from traces.stages import StageTable
 from traces.store import load_as_it_is, reading
 from traces.text import Source
-from traces.vocabulary import DERIVATIONS, ROLES
+from traces.vocabulary import DERIVATIONS, PROBABILITY_SLACK, ROLES
 
 _On = TypeVar("_On")
 
@@ -241,6 +241,21 @@ def _stated_regions(facts: Facts) -> Iterator[str]:
     yield from _stages(facts, np.flatnonzero((facts.stated >= 0) & ~spoken), "has a region, but is not the assistant's")
     both = facts.coordinates.turn[facts.stated[facts.coordinates.turn] >= 0]
     yield from _stages(facts, np.unique(both), "has both a stated region and coordinates")
+    probable = np.unique(facts.chances.turn)
+    yield from _stages(facts, probable[~spoken[probable]], "has probabilities of regions, but is not the assistant's")
+    yield from _stages(
+        facts, probable[facts.stated[probable] >= 0], "has both a stated region and probabilities of regions"
+    )
+    located = np.intersect1d(probable, facts.coordinates.turn)
+    yield from _stages(facts, located, "has both probabilities of regions and coordinates")
+
+
+def _probabilities(facts: Facts) -> Iterator[str]:
+    turn, value = facts.chances.turn, facts.chances.value
+    wrong = np.unique(turn[~((value >= 0) & (value <= 1))])
+    yield from _stages(facts, wrong, "has a probability of a region that is not from 0 to 1")
+    total = np.bincount(turn, value)
+    yield from _stages(facts, np.flatnonzero(total > 1 + PROBABILITY_SLACK), "has probabilities of more than 1 in all")
 
 
 def _coordinates(facts: Facts) -> Iterator[str]:
@@ -289,6 +304,7 @@ _OF_THE_FACTS: tuple[tuple[str, Callable[[Facts], Iterator[str]]], ...] = (
     ("every turn's recorded cache is of its model and on its server", _cache_of_turn),
     ("shared prefixes come from another conversation on the same model", _shared),
     ("regions are stated on assistant turns only, and never beside coordinates", _stated_regions),
+    ("the probabilities of a turn's regions are from 0 to 1, and at most 1 in all", _probabilities),
     ("coordinates are finite", _coordinates),
     ("every labelling's spaces can be placed on the trace", _spaces),
     ("times are ISO 8601", _times),

@@ -28,6 +28,7 @@ _EXPECTED = {
     "conversations": "a mapping from names to conversations",
     "models": "a mapping from names to models",
     "servers": "a list of names",
+    "region_probabilities": "a mapping from regions to probabilities, such as {aura: 0.7, assistant: 0.2}",
     "believes": 'a list of propositions such as ["p", "not q"]',
 }
 _TYPES = {
@@ -88,6 +89,8 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
             return TraceError(where, f"{shown} is missing", _EXPECTED.get(leaf, f"a value for {shown}"))
         case kind_of_error:
             expected = _TYPES.get(kind_of_error, first["msg"][:1].lower() + first["msg"][1:])
+            if "turns" in loc and loc[-2] == "region_probabilities":
+                return TraceError(where, f"{shown} is {quoted(value)}", "a probability: a number from 0 to 1")
             most = {**first.get("ctx", {})}.get("le")
             if most is not None:
                 return TraceError(where, f"{shown} is {quoted(value)}", f"a whole number of at most {most:,}")
@@ -116,8 +119,8 @@ def _shown(loc: Place) -> str:
             return "the turn"
         case (*_, str(field), int(number)):
             return f"{field}[{number}]"
-        case (*_, "at", str(axis)):
-            return f"at.{axis}"
+        case (*_, "at" | "region_probabilities" as field, str(name)):
+            return f"{field}.{name}"
         case (*_, last):
             return str(last)
         case _:

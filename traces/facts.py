@@ -109,6 +109,21 @@ class Coordinates:
 
 
 @dataclass(eq=False, repr=False)
+class Chances:
+    """Row i says that turn `turn[i]` is in region `region[i]` with probability `value[i]`; the rest of one is for none.
+
+    The rows of a turn stand together, in the order in which its regions are listed.
+    """
+
+    turn: Longs = field(default_factory=_longs)
+    region: Ints = field(default_factory=_ints)
+    value: Floats = field(default_factory=_floats)
+
+    def __len__(self) -> int:
+        return len(self.turn)
+
+
+@dataclass(eq=False, repr=False)
 class Beliefs:
     """Row i says that turn `turn[i]` holds (`holds[i]`) or denies proposition `proposition[i]`."""
 
@@ -159,6 +174,8 @@ class Facts:
     regions: list[str] = field(default_factory=list)
     stated: Ints = field(default_factory=_ints)
     """For each turn the stated region as a position in `regions`, or -1."""
+    chances: Chances = field(default_factory=Chances)
+    """How probable the regions of a turn are, where it says so; no turn has these and a stated region."""
     beliefs: Beliefs = field(default_factory=Beliefs)
     details: Details = dict
     locate: Callable[[str, int, str], str] | None = None

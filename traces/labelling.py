@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError, UnknownNameError, one_of
-from traces.facts import Facts
+from traces.facts import Chances, Facts
 from traces.identity import find_model, models_named
-from traces.vocabulary import ROLES, Probe, Space
+from traces.vocabulary import PROBABILITY_SLACK, ROLES, Probe, Space
 
 STATED = "stated"
 _ASSISTANT = ROLES.index("assistant")
@@ -41,13 +41,15 @@ class Regions:
     """How many turns lie in more than one region of their space; the first one listed was taken."""
     drawn: dict[str, frozenset[str]] = field(default_factory=dict)
     """For each region in how many ways the spaces draw it: their ranges as text. Regions go by name all the same."""
+    chances: Chances = field(default_factory=Chances)
+    """How probable the regions of a turn are (codes in `names`), where stated regions are used and the trace says."""
     others: list[str] = field(default_factory=list)
     """Labellings that were not used."""
 
 
 def labelling_names(facts: Facts) -> list[str]:
     """The names of all labellings of a trace: stated regions, its own spaces, then those added since."""
-    stated = [STATED] if bool((facts.stated >= 0).any()) else []
+    stated = [STATED] if len(facts.chances) or bool((facts.stated >= 0).any()) else []
     return [*stated, *facts.spaces, *facts.labellings]
 
 
@@ -56,6 +58,8 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
 
     Without a name: the trace's own, that is the stated region of a turn, else that of the first space of its model
     whose ranges hold its coordinates; where a trace has neither, the first labelling that was added to it.
+
+    A turn that says how probable each region is counts as stated to be in the most probable one.
 
     Raises `UnknownNameError` for a labelling that the trace does not have, `TraceError` where a space cannot be placed
     on what was recorded.
@@ -69,11 +73,12 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
 
     of_turn = np.full(len(facts.turns), -1, np.int32)
     defined: dict[tuple[int, int], None] = {}
-    ambiguous = 0
+    ambiguous, chances = 0, Chances()
     labelled = facts.turns.role != _ASSISTANT
     if use_stated and len(facts.regions):
         translated = np.array([*(number[name] for name in facts.regions), -1], np.int32)
-        of_turn = translated[facts.stated]
+        of_turn = translated[_most_probable(facts)]
+        chances = Chances(facts.chances.turn, translated[facts.chances.region], facts.chances.value)
         labelled = labelled | (of_turn >= 0)
         width, rows = len(region_names), np.flatnonzero(of_turn >= 0)
         pairs = np.bincount(facts.turns.model[rows].astype(np.int64) * width + of_turn[rows])
@@ -91,7 +96,7 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     return Regions(
         names=region_names,
         of_turn=of_turn,
-        basis=_basis(use_stated and bool(len(facts.regions)), used, labelling),
+        basis=_basis(use_stated and bool(len(facts.regions)), bool(len(chances)), used, labelling),
         defined=list(defined),
         untested=[name for name in used if spaces[name].discrete is None],
         continuous=[name for name in used if spaces[name].discrete is False],
@@ -102,10 +107,19 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
             )
             for region in region_names
         },
+        chances=chances,
         others=[
             name for name in names if name not in spaces and name != labelling and not (use_stated and name == STATED)
         ],
     )
+
+
+def spaces_of(facts: Facts, labelling: str | None = None) -> Mapping[str, Space]:
+    """The spaces by which a labelling finds regions from coordinates, in the order in which they are applied.
+
+    Raises `UnknownNameError` for a labelling that the trace does not have.
+    """
+    return _chosen(facts, labelling, labelling_names(facts))[1]
 
 
 def _chosen(facts: Facts, labelling: str | None, names: list[str]) -> tuple[bool, Mapping[str, Space]]:
@@ -122,10 +136,31 @@ def _chosen(facts: Facts, labelling: str | None, names: list[str]) -> tuple[bool
     return False, facts.labellings[labelling]
 
 
-def _basis(stated: bool, spaces: list[str], labelling: str | None) -> str:
+def _most_probable(facts: Facts) -> NDArray[np.int32]:
+    """The stated region of each turn, or the most probable one, or -1.
+
+    No region is an outcome like any other. Of equally probable regions the one listed first is taken, and any of them
+    rather than no region.
+    """
+    chances = facts.chances
+    if not len(chances):
+        return facts.stated
+    by_turn = np.lexsort((np.arange(len(chances)), -chances.value, chances.turn))
+    turns, first, of = np.unique(chances.turn[by_turn], return_index=True, return_inverse=True)
+    best = by_turn[first]
+    rest = 1 - np.bincount(of, chances.value[by_turn])
+    likeliest = chances.value[best] >= rest - PROBABILITY_SLACK
+    region = facts.stated.copy()
+    region[turns] = np.where(likeliest, chances.region[best], -1)
+    return region
+
+
+def _basis(stated: bool, probable: bool, spaces: list[str], labelling: str | None) -> str:
     if not stated and not spaces:
         return "no persona regions"
     parts = ["regions as stated in the trace"] if stated else []
+    if probable:
+        parts = ["regions as stated in the trace (the most probable where it gives probabilities)"]
     if spaces:
         parts.append(f"activation ranges of {'space' if len(spaces) == 1 else 'spaces'} {', '.join(spaces)}")
     named = f" (labelling {labelling})" if labelling is not None and labelling not in (*spaces, STATED) else ""

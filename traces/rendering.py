@@ -104,6 +104,12 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
     ):
         text = beliefs.propositions[proposition]
         believes.setdefault(row, []).append(text if holds else f"not {text}")
+    probable: dict[int, dict[str, float]] = {}
+    chances = facts.chances
+    for row, region, probability in zip(
+        chances.turn.tolist(), chances.region.tolist(), chances.value.tolist(), strict=True
+    ):
+        probable.setdefault(row, {})[facts.regions[region]] = probability
     data: dict[str, Any] = {}
     for c, name in enumerate(table.names):
         entry: dict[str, Any] = {}
@@ -138,6 +144,8 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
                 turn["at"] = at[row]
             if facts.stated[row] >= 0:
                 turn["region"] = facts.regions[facts.stated[row]]
+            if row in probable:
+                turn["region_probabilities"] = probable[row]
             if row in believes:
                 turn["believes"] = believes[row]
             if row in details:

@@ -16,6 +16,7 @@ from traces.errors import TraceError, UnknownNameError, quoted, suggestion
 from traces.facts import (
     Beliefs,
     Caches,
+    Chances,
     Conversations,
     Coordinates,
     Facts,
@@ -162,8 +163,17 @@ class _Reading:
         facts.probes = dict(self.document.probes)
         self.coordinates(facts, rows)
         regions: dict[str, int] = {}
-        facts.stated = np.fromiter(
-            (-1 if t.region is None else regions.setdefault(t.region, len(regions)) for t in rows), np.int32, count
+        stated: list[int] = []
+        chances: list[tuple[int, int, float]] = []
+        for row, turn in enumerate(rows):
+            stated.append(-1 if turn.region is None else regions.setdefault(turn.region, len(regions)))
+            for region, probability in turn.region_probabilities.items():
+                chances.append((row, regions.setdefault(region, len(regions)), probability))
+        facts.stated = np.array(stated, np.int32)
+        facts.chances = Chances(
+            np.array([row for row, _, _ in chances], np.int64),
+            np.array([region for _, region, _ in chances], np.int32),
+            np.array([probability for _, _, probability in chances], np.float64),
         )
         facts.regions = list(regions)
         facts.beliefs = _beliefs(rows)

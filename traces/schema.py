@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.schema import CreateTable
 
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES
 
@@ -172,6 +173,15 @@ stated_region = Table(
     Column("region_name_id", ForeignKey("region_name.id"), nullable=False),
 )  # fmt: skip
 
+region_probability = Table(
+    "region_probability", metadata,
+    Column("turn_id", ForeignKey("turn.id"), primary_key=True), Column("ordinal", Integer, primary_key=True),
+    Column("region_name_id", ForeignKey("region_name.id"), nullable=False),
+    Column("probability", REAL, CheckConstraint("probability BETWEEN 0 AND 1"), nullable=False),
+    UniqueConstraint("turn_id", "region_name_id"),
+    sqlite_with_rowid=False, info={"since": 2},
+)  # fmt: skip
+
 # --- look-up tables and what a reader of the bare file sees
 
 role = Table("role", metadata, Column("code", Integer, primary_key=True), Column("name", Text, nullable=False))
@@ -185,7 +195,7 @@ LOOKUPS = ((role, ROLES), (cache, CACHES), (derivation, DERIVATIONS))
 FACTS = (
     recording, model, server, probe, intervention, conversation, kv_cache, turn, turn_detail,
     turn_intervention, coordinate,
-    token_coordinates, proposition, belief, region_name, stated_region,
+    token_coordinates, proposition, belief, region_name, stated_region, region_probability,
 )  # fmt: skip
 
 TURNS = (
@@ -213,8 +223,14 @@ def triggers(table: Table) -> tuple[str, ...]:
 
 STATEMENTS = (*(statement for table in FACTS for statement in triggers(table)), TURNS)
 
-UPGRADES: dict[int, tuple[str, ...]] = {
-    2: ("ALTER TABLE conversation ADD COLUMN principal TEXT", "DROP VIEW turns", TURNS),
+UPGRADES: dict[int, tuple[str | CreateTable, ...]] = {
+    2: (
+        "ALTER TABLE conversation ADD COLUMN principal TEXT",
+        "DROP VIEW turns",
+        TURNS,
+        CreateTable(region_probability),
+        *triggers(region_probability),
+    ),
 }
 """What makes tables of the version before into those of a version. What was recorded stays as it is."""
 

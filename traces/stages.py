@@ -105,6 +105,13 @@ class StageTable:
     belief_stage: Longs
     belief_proposition: Ints
     belief_holds: Flags
+    chance_stage: Longs
+    chance_region: Ints
+    chance_value: Floats
+    """Row i says that stage `chance_stage[i]` is in region `chance_region[i]` (a code in `regions.names`) with
+    probability `chance_value[i]`; the rest of one is for no region. `region` holds the most probable outcome. Without
+    rows where the labelling does not use stated regions.
+    """
     merged_by_name: bool = False
     """Whether models were taken for one because of their names alone."""
 
@@ -173,6 +180,9 @@ class StageTable:
             belief_stage=facts.beliefs.turn,
             belief_proposition=facts.beliefs.proposition,
             belief_holds=facts.beliefs.holds,
+            chance_stage=regions.chances.turn,
+            chance_region=regions.chances.region,
+            chance_value=regions.chances.value,
             merged_by_name=any(same != key and facts.models[key].digest is None for key, same in identity.items()),
         )
         return stages if isinstance(order, range) else _reordered(stages, np.array(order), table)
@@ -367,6 +377,7 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
         conversation=new_conversation[stages.conversation[rows]],
         recorded=order.astype(np.int32),
         belief_stage=new_row[stages.belief_stage],
+        chance_stage=new_row[stages.chance_stage],
         **columns,
         **links,
     )

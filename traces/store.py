@@ -97,6 +97,7 @@ def _refuse_unsound(facts: Facts) -> None:
         (caches.source, -1, len(caches)), (caches.how, 0, len(DERIVATIONS)),
         (facts.coordinates.probe, 0, len(facts.probes)), (facts.coordinates.turn, 0, len(turns)),
         (facts.stated, -1, len(facts.regions)), (facts.beliefs.turn, 0, len(turns)),
+        (facts.chances.turn, 0, len(turns)), (facts.chances.region, 0, len(facts.regions)),
         (facts.beliefs.proposition, 0, len(facts.beliefs.propositions)),
     ):  # fmt: skip
         if len(codes) and not (least <= int(codes.min()) and int(codes.max()) < number):
@@ -184,7 +185,10 @@ def _upgrade(connection: Connection) -> None:
     """Bring the tables of an older version up to this one, within the transaction that is to write in them."""
     for version in range(stored_version(connection) + 1, SCHEMA_VERSION + 1):
         for statement in UPGRADES[version]:
-            connection.exec_driver_sql(statement)
+            if isinstance(statement, str):
+                connection.exec_driver_sql(statement)
+            else:
+                connection.execute(statement)
         connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
 

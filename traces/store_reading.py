@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, select
 
 from traces import schema
-from traces.facts import Beliefs, Caches, Conversations, Coordinates, Facts, TurnDetail, Turns, numbered
+from traces.facts import Beliefs, Caches, Chances, Conversations, Coordinates, Facts, TurnDetail, Turns, numbered
 from traces.vocabulary import Intervention, Model, Probe, Server, Space
 
 _CHUNK = 50_000
@@ -39,13 +39,16 @@ def read_facts(connection: Connection, name: str) -> Facts:
         interventions=_items(connection, schema.intervention, Intervention),
     )
     facts.spaces, facts.labellings = read_spaces(connection)
-    row_of_id = _turns(connection, facts, schema.stored_version(connection))
+    version = schema.stored_version(connection)
+    row_of_id = _turns(connection, facts, version)
     facts.caches = _caches(connection)
     facts.coordinates = _coordinates(connection, row_of_id)
     facts.regions = [row for (row,) in connection.exec_driver_sql("SELECT name FROM region_name ORDER BY id")]
     facts.stated = np.full(len(facts.turns), -1, np.int32)
     stated_turn, stated_region = _integers(connection, schema.stated_region, ["turn_id"], ["region_name_id"])
     facts.stated[row_of_id[stated_turn]] = stated_region - 1
+    if schema.has(version, schema.region_probability):
+        facts.chances = _chances(connection, row_of_id)
     propositions = [row for (row,) in connection.exec_driver_sql("SELECT text FROM proposition ORDER BY id")]
     _, turn, proposition, holds = _integers(connection, schema.belief, ["id"], ["turn_id", "proposition_id", "holds"])
     facts.beliefs = Beliefs(propositions, row_of_id[turn], (proposition - 1).astype(np.int32), holds.astype(np.bool_))
@@ -239,6 +242,16 @@ def _caches(connection: Connection) -> Caches:
 
 def _coordinates(connection: Connection, row_of_id: NDArray[np.int64]) -> Coordinates:
     turn, probe = _integers(connection, schema.coordinate, ["turn_id", "probe_id"])
-    cursor: Any = connection.exec_driver_sql("SELECT value FROM coordinate ORDER BY turn_id, probe_id").cursor
-    value = np.fromiter(chain.from_iterable(cursor), np.float64, count=len(turn))
+    value = _reals(connection, "SELECT value FROM coordinate ORDER BY turn_id, probe_id", len(turn))
     return Coordinates(row_of_id[turn], (probe - 1).astype(np.int32), value)
+
+
+def _chances(connection: Connection, row_of_id: NDArray[np.int64]) -> Chances:
+    turn, _, region = _integers(connection, schema.region_probability, ["turn_id", "ordinal"], ["region_name_id"])
+    query = "SELECT probability FROM region_probability ORDER BY turn_id, ordinal"
+    return Chances(row_of_id[turn], (region - 1).astype(np.int32), _reals(connection, query, len(turn)))
+
+
+def _reals(connection: Connection, query: str, count: int) -> NDArray[np.float64]:
+    cursor: Any = connection.exec_driver_sql(query).cursor
+    return np.fromiter(chain.from_iterable(cursor), np.float64, count=count)

@@ -243,6 +243,7 @@ def _names(connection: Connection, table: Table, column: str, names: Sequence[st
 
 def _stated_regions(connection: Connection, facts: Facts, first_turn: int) -> None:
     ids = _names(connection, schema.region_name, "name", facts.regions)
+    _region_probabilities(connection, facts, first_turn, ids)
     rows = np.flatnonzero(facts.stated >= 0)
     region = _translated(ids, facts.stated)[rows]
     for start in range(0, len(rows), _BATCH):
@@ -252,6 +253,23 @@ def _stated_regions(connection: Connection, facts: Facts, first_turn: int) -> No
             "INSERT INTO stated_region (turn_id, region_name_id) VALUES (?, ?)",
             ((rows[cut] + first_turn).tolist(), region[cut].tolist()),
         )
+
+
+def _region_probabilities(connection: Connection, facts: Facts, first_turn: int, regions: list[int]) -> None:
+    chances = facts.chances
+    by_turn = np.argsort(chances.turn, kind="stable")
+    turn, region = chances.turn[by_turn], _translated(regions, chances.region)[by_turn]
+    ordinal = np.arange(len(turn)) - np.searchsorted(turn, turn)
+    for start in range(0, len(turn), _BATCH):
+        cut = slice(start, start + _BATCH)
+        _insert(
+            connection,
+            "INSERT INTO region_probability (turn_id, ordinal, region_name_id, probability) VALUES (?, ?, ?, ?)",
+            (
+                (turn[cut] + first_turn).tolist(), ordinal[cut].tolist(), region[cut].tolist(),
+                chances.value[by_turn[cut]].tolist(),
+            ),
+        )  # fmt: skip
 
 
 def _beliefs(connection: Connection, facts: Facts, first_turn: int) -> None:

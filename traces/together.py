@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from traces.facts import Beliefs, Facts, TurnDetail
+from traces.facts import Beliefs, Chances, Facts, TurnDetail
 from traces.identity import find_model, model_identities
 from traces.labelling import Regions, labelling_names
 from traces.stages import StageTable
@@ -99,7 +99,8 @@ def without_text(facts: Facts) -> Facts:
 
 
 def _unlabelled(facts: Facts) -> StageTable:
-    bare = replace(facts, spaces={}, labellings={}, stated=np.full(len(facts.turns), -1, np.int32), regions=[])
+    nothing_stated = np.full(len(facts.turns), -1, np.int32)
+    bare = replace(facts, spaces={}, labellings={}, stated=nothing_stated, chances=Chances(), regions=[])
     return StageTable.of(bare)
 
 
@@ -128,6 +129,8 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
             "own": _shifted(table.own, stages),
             "shared": _shifted(table.shared, stages),
             "belief_stage": table.belief_stage + stages,
+            "chance_stage": table.chance_stage + stages,
+            "chance_region": regions[table.chance_region],
             "belief_proposition": table.belief_proposition + propositions,
             **{name: getattr(table, name) for name in _AS_THEY_ARE},
         }.items():
@@ -162,6 +165,7 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
                 name: frozenset().union(*(table.regions.drawn.get(name, ()) for table in tables))
                 for name in region_names
             },
+            chances=Chances(merged["chance_stage"], merged["chance_region"], merged["chance_value"]),
             ambiguous=sum(table.regions.ambiguous for table in tables),
             others=list(dict.fromkeys(other for table in tables for other in table.regions.others)),
         ),
@@ -177,6 +181,7 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
 
 _AS_THEY_ARE = (
     "ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "turn", "belief_holds",
+    "chance_value",
 )  # fmt: skip
 
 

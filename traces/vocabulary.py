@@ -23,6 +23,9 @@ FORMAT_VERSION = 1
 DEEPEST_NESTING = 64
 """Levels of mappings and lists in a trace file."""
 
+PROBABILITY_SLACK = 1e-9
+"""By how much sums of probabilities may miss one, and two of them may differ and still be equal."""
+
 ROLES = ("system", "user", "assistant", "tool")
 """Who a turn's tokens belong to. The position in this tuple is the code in columns and in the store."""
 
@@ -109,6 +112,7 @@ Time = Annotated[str, AfterValidator(_iso_time)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Layer = Annotated[int, Field(ge=-(10**9), le=10**9)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Range = Annotated[tuple[float | None, float | None], BeforeValidator(_range)]
 Layers = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
@@ -260,6 +264,8 @@ class Turn(_Word):
     at: dict[Name, Finite] = Field(default_factory=dict)
     at_tokens: TokenCoordinates | None = None
     region: Name | None = None
+    region_probabilities: dict[Name, Probability] = Field(default_factory=dict)
+    """How probable each region is, where that is what was found out; the rest of one is for no region."""
     believes: Texts = ()
     interventions: Names = ()
     shared_from: Name | None = None
@@ -272,19 +278,36 @@ class Turn(_Word):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Turn:
-        if self.region is not None and self.role != "assistant":
-            raise _expect(
-                f'region is "{self.region}" on a turn whose role is {self.role}',
-                "a region on assistant turns only: coordinates on other turns do not model the persona (§3.4)",
-            )
-        if self.region is not None and self.at:
-            raise _expect("both region and at are given", "either the region as stated, or coordinates to find it from")
+        self._says_of_one_region()
         for field, given in (("token_ids", self.token_ids), ("token_marks", self.token_marks)):
             if given is not None and self.tokens is not None and len(given) != self.tokens:
                 raise _expect(f"{field} has {len(given)} entries, but tokens is {self.tokens}", "one entry a token")
         if self.token_marks is not None and set(self.token_marks) - set("cth"):
             raise _expect("token_marks has other letters", "one letter a token: c content, t template, h thinking")
         return self
+
+    def _says_of_one_region(self) -> None:
+        only = "a region on assistant turns only: coordinates on other turns do not model the persona (§3.4)"
+        if self.region is not None and self.role != "assistant":
+            raise _expect(f'region is "{self.region}" on a turn whose role is {self.role}', only)
+        if self.region is not None and self.at:
+            raise _expect("both region and at are given", "either the region as stated, or coordinates to find it from")
+        if not self.region_probabilities:
+            return
+        if self.role != "assistant":
+            raise _expect(f"region_probabilities is given on a turn whose role is {self.role}", only)
+        if self.region is not None:
+            raise _expect(
+                "both region and region_probabilities are given", "either the region, or how probable each is"
+            )
+        if self.at:
+            expected = "either how probable each region is, or coordinates to find the region from"
+            raise _expect("both region_probabilities and at are given", expected)
+        total = math.fsum(self.region_probabilities.values())
+        if total > 1 + PROBABILITY_SLACK:
+            raise _expect(
+                f"region_probabilities add up to {total:.12g}", "at most 1 in all; the rest of 1 is for no region"
+            )
 
 
 class Conversation(_Word):

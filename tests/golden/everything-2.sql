@@ -169,6 +169,22 @@ CREATE TABLE region_name (
 	UNIQUE (name)
 );
 INSERT INTO "region_name" VALUES(1,'aura');
+INSERT INTO "region_name" VALUES(2,'new');
+CREATE TABLE region_probability (
+	turn_id INTEGER NOT NULL, 
+	ordinal INTEGER NOT NULL, 
+	region_name_id INTEGER NOT NULL, 
+	probability REAL NOT NULL CHECK (probability BETWEEN 0 AND 1), 
+	PRIMARY KEY (turn_id, ordinal), 
+	UNIQUE (turn_id, region_name_id), 
+	FOREIGN KEY(turn_id) REFERENCES turn (id), 
+	FOREIGN KEY(region_name_id) REFERENCES region_name (id)
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "region_probability" VALUES(5,0,2,0.25);
+INSERT INTO "region_probability" VALUES(5,1,1,0.7);
 CREATE TABLE region_range (
 	id INTEGER NOT NULL, 
 	region_id INTEGER NOT NULL, 
@@ -270,8 +286,9 @@ INSERT INTO "turn" VALUES(1,1,0,0,NULL,1,1,NULL,0,1,NULL,NULL);
 INSERT INTO "turn" VALUES(2,1,1,1,3,1,1,NULL,0,1,NULL,NULL);
 INSERT INTO "turn" VALUES(3,1,2,2,40,1,2,NULL,1,2,NULL,NULL);
 INSERT INTO "turn" VALUES(4,1,3,3,2,1,NULL,2,0,NULL,0.0021,NULL);
-INSERT INTO "turn" VALUES(5,2,0,2,1,2,1,NULL,0,NULL,NULL,NULL);
-INSERT INTO "turn" VALUES(6,3,0,1,1,1,NULL,NULL,0,NULL,NULL,1);
+INSERT INTO "turn" VALUES(5,1,4,2,4,1,NULL,NULL,0,NULL,NULL,NULL);
+INSERT INTO "turn" VALUES(6,2,0,2,1,2,1,NULL,0,NULL,NULL,NULL);
+INSERT INTO "turn" VALUES(7,3,0,1,1,1,NULL,NULL,0,NULL,NULL,1);
 CREATE TABLE turn_detail (
 	turn_id INTEGER NOT NULL, 
 	text TEXT, 
@@ -330,5 +347,7 @@ CREATE TRIGGER region_name_no_update BEFORE update ON region_name BEGIN SELECT R
 CREATE TRIGGER region_name_no_delete BEFORE delete ON region_name BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END;
 CREATE TRIGGER stated_region_no_update BEFORE update ON stated_region BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END;
 CREATE TRIGGER stated_region_no_delete BEFORE delete ON stated_region BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END;
+CREATE TRIGGER region_probability_no_update BEFORE update ON region_probability BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END;
+CREATE TRIGGER region_probability_no_delete BEFORE delete ON region_probability BEGIN SELECT RAISE(ABORT, 'facts are append-only'); END;
 CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, c.key AS conversation, t.ordinal, r.name AS role, t.tokens, m.key AS model, s.key AS server, c.principal, k.name AS cache, t.edited, t.drift, v.key AS kv_cache, n.name AS stated_region, d.time, d.text FROM turn t JOIN conversation c ON c.id = t.conversation_id JOIN role r ON r.code = t.role JOIN model m ON m.id = t.model_id LEFT JOIN server s ON s.id = t.server_id LEFT JOIN cache k ON k.code = t.cache LEFT JOIN kv_cache v ON v.id = t.kv_cache_id LEFT JOIN stated_region g ON g.turn_id = t.id LEFT JOIN region_name n ON n.id = g.region_name_id LEFT JOIN turn_detail d ON d.turn_id = t.id ORDER BY t.conversation_id, t.ordinal;
 COMMIT;
