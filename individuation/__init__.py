@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from individuation.engine import Trace, individuate, open_trace, overview
     from individuation.minds import Contradiction, Mind
     from individuation.result import Result
+    from individuation.explanation import Explanation, why
     from rules.registry import VIEWS
     from traces.errors import TraceError
 
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VIEWS",
     "Contradiction",
+    "Explanation",
     "Mind",
     "Result",
     "Trace",
@@ -43,6 +45,7 @@ __all__ = [
     "individuate",
     "open_trace",
     "overview",
+    "why",
 ]
 
 _HOMES = {
@@ -51,6 +54,8 @@ _HOMES = {
     "open_trace": "individuation.engine",
     "overview": "individuation.engine",
     "Contradiction": "individuation.minds",
+    "Explanation": "individuation.explanation",
+    "why": "individuation.explanation",
     "Mind": "individuation.minds",
     "Result": "individuation.result",
     "VIEWS": "rules.registry",

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from individuation.criteria import find_view
 from individuation.result import Result
 from rules.caveats import caveats
 from rules.readings import complete
-from rules.registry import VIEWS, find_view
+from rules.registry import VIEWS
 from rules.view import View
 from traces.errors import UnknownNameError
 from traces.facts import Facts
@@ -20,6 +21,9 @@ from traces.labelling import labelling_names
 from traces.recognition import read
 from traces.stages import StageTable
 from traces.together import together
+
+if TYPE_CHECKING:
+    import networkx
 
 Openable = str | PathLike[str] | Mapping[str, Any]
 
@@ -55,6 +59,20 @@ class Trace:
                 )
             self._stages[labelling] = together(self.recordings, labelling)
         return self._stages[labelling]
+
+    def graph(self, views: Sequence[str] = (), labelling: str | None = None) -> networkx.MultiDiGraph:
+        """Stages and links as a networkx graph, with the minds of the named views (see `individuation.graph`).
+
+        >>> trace = open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
+        ...     {"role": "user", "model": "m", "server": "here"}, {"role": "assistant"}]}}})
+        >>> graph = trace.graph(["thread"])
+        >>> graph.nodes["c/1"]["mind:thread"], graph.edges["c/0", "c/1", "attention"]["own"]
+        ('c/0', True)
+        """
+        from individuation.graph import stage_graph, times
+
+        stages = self.stages(labelling)
+        return stage_graph(stages, overview(self, views=views, labelling=labelling), times(self.recordings, stages))
 
     def __repr__(self) -> str:
         stages = sum(len(facts.turns) for facts in self.recordings)
@@ -105,10 +123,29 @@ def individuate(
     return Result.of(chosen, stages, values, verdict, said)
 
 
+def readings_of(views: Sequence[View], chosen: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """For each view, by name, those of the chosen readings that it has.
+
+    Raises `UnknownNameError` for a reading that none of the views has.
+
+    >>> readings_of([find_view("model"), find_view("thread")], {"weights": "base"})
+    {'model': {'weights': 'base'}, 'thread': {}}
+    """
+    known = {reading.name for view in views for reading in view.readings}
+    for name in chosen:
+        if name not in known:
+            where = f"view {views[0].name}" if len(views) == 1 else "views"
+            raise UnknownNameError(where, "reading", name, sorted(known))
+    return {
+        view.name: {reading.name: chosen[reading.name] for reading in view.readings if reading.name in chosen}
+        for view in views
+    }
+
+
 def overview(
     trace: Trace | Openable,
     *,
-    views: Sequence[str] = tuple(VIEWS),
+    views: Sequence[str | View] = tuple(VIEWS),
     labelling: str | None = None,
     readings: Mapping[str, object] | None = None,
 ) -> list[Result]:
@@ -122,15 +159,6 @@ def overview(
     [('thread', 1), ('virtual-instance', 1)]
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
-    chosen = dict(readings or {})
-    found = [find_view(name) for name in views]
-    known = {reading.name for view in found for reading in view.readings}
-    for name in chosen:
-        if name not in known:
-            where = f"view {views[0]}" if len(found) == 1 else "views"
-            raise UnknownNameError(where, "reading", name, sorted(known))
-    results = []
-    for view in found:
-        mine = {reading.name: chosen[reading.name] for reading in view.readings if reading.name in chosen}
-        results.append(individuate(opened, view, labelling=labelling, **mine))
-    return results
+    found = [view if isinstance(view, View) else find_view(view) for view in views]
+    mine = readings_of(found, readings or {})
+    return [individuate(opened, view, labelling=labelling, **mine[view.name]) for view in found]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.view import Cover, Partition, View
+from traces.errors import UnknownNameError
 from traces.forest import roots, sums_from_root
 from traces.stages import StageTable
 
@@ -198,6 +199,8 @@ class MindTable:
                 return stages.conversations[int(stages.conversation[first])]
             case "server":
                 return _name(stages.servers, int(stages.server[first]))
+            case "principal":
+                return _name(stages.principals, int(stages.principal[first]))
             case "model":
                 codes, names = verdict.naming.model or (stages.model, stages.models)
                 return names[int(codes[first])]
@@ -349,6 +352,24 @@ class Minds(Sequence[Mind]):
 
     def __iter__(self) -> Iterator[Mind]:
         return (self[i] for i in range(len(self)))
+
+    def named(self, name: str) -> int:
+        """The position of the mind of that label or id. Raises `UnknownNameError`."""
+        table = self.table
+        if table is not None:
+            for known in (table.labels, table.ids):
+                if name in known:
+                    return known.index(name)
+        raise UnknownNameError("minds", "stage or mind", name, [] if table is None else table.labels)
+
+    def of_stage(self, row: int) -> int | None:
+        """The position of the first mind that a stage (a row of the stage table) belongs to, or None."""
+        if self.table is None:
+            return None
+        if isinstance(self.table.verdict, Partition):
+            found = int(self.table.verdict.mind[row])
+            return found if found >= 0 else None
+        return next((index for index in range(len(self)) if row in self.table.members(index)), None)
 
     def __repr__(self) -> str:
         shown = ", ".join(self.table.first_labels(5)) if self.table is not None else ""

@@ -19,6 +19,7 @@ Examples:
   individuate examples/qwen3-32b-aura.yaml
   individuate aura.db --view instance-persona --view model-persona
   individuate aura.db --view virtual-instance --reading reconstruction=new
+  individuate aura.db --view ./my-view.toml
   individuate a.yaml b.db --view model-persona --format json | jq .count
 
 `individuate views` lists every view and reading with its source.
@@ -26,7 +27,7 @@ Examples:
 )
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option(
-    "--view", "-v", "views", multiple=True, metavar="VIEW", help="Count under this view and list its minds. Repeatable."
+    "--view", "-v", "views", multiple=True, metavar="VIEW", help="Count under this view (a name, or a view file of your own) and list its minds. Repeatable."
 )
 @click.option(
     "--reading", "-r", "readings", multiple=True, metavar="NAME=VALUE", help="Answer an open question. Repeatable."
@@ -41,10 +42,11 @@ def count(
     Without --view: one line for each view. With --view: the minds of that view, then what the count rests on.
     Several traces are counted together.
     """
+    from individuation.cli.arguments import chosen_readings
     from individuation.engine import overview
     from rules.registry import VIEWS
 
-    chosen = _chosen(readings)
+    chosen = chosen_readings(readings)
     trace = _opened(traces)
     results = overview(trace, views=views or tuple(VIEWS), labelling=labelling, readings=chosen)
     if form == "json":
@@ -63,20 +65,6 @@ def _tables(trace: Trace, results: list[Result], traces: tuple[str, ...], labell
             show_minds(trace, result, labelling)
     else:
         show_overview(trace, results, traces, labelling)
-
-
-def _chosen(readings: tuple[str, ...]) -> dict[str, object]:
-    from traces.errors import TraceError, quoted
-
-    chosen: dict[str, object] = {}
-    for reading in readings:
-        name, equals, value = reading.partition("=")
-        if not equals:
-            raise TraceError("--reading", f"it is {quoted(reading)}", "NAME=VALUE, such as reconstruction=new")
-        if name in chosen:
-            raise TraceError("--reading", f"{name} is given twice", "each reading once")
-        chosen[name] = value
-    return chosen
 
 
 def _opened(traces: tuple[str, ...]) -> Trace:

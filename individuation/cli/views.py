@@ -11,19 +11,20 @@ import click
 Examples:
   individuate views
   individuate views virtual-instance
+  individuate views ./my-view.toml
   individuate views --format json
 """
 )
-@click.argument("names", nargs=-1, metavar="[VIEW]...")
+@click.argument("names", nargs=-1, metavar="[VIEW|FILE.toml]...")
 @click.option("--format", "-f", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def views(names: tuple[str, ...], form: str) -> None:
     """List every view and reading with its source (sections of Beckmann & Butlin 2026)."""
     import json
 
     from individuation.catalogue import described
-    from rules.registry import VIEWS, find_view
+    from individuation.criteria import all_views, find_view
 
-    chosen = [find_view(name) for name in names] or list(VIEWS.values())
+    chosen = [find_view(name) for name in names] or all_views()
     data = described(chosen)
     if form == "json":
         click.echo(json.dumps(data, indent=1, ensure_ascii=False))

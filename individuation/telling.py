@@ -1,0 +1,265 @@
+"""Explanations as prose: the answer, then the evidence line by line, then what would turn it round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from individuation.reasons import (
+    Chain,
+    Cut,
+    Differing,
+    Evidence,
+    Fork,
+    LinkFact,
+    Missing,
+    Passes,
+    Ruled,
+    SharedKey,
+    Sharing,
+    StageFact,
+)
+
+if TYPE_CHECKING:
+    from individuation.explanation import Explanation
+
+_MOST_LINKS = 8
+_WIDTH = 96
+
+_CARRIED = {
+    "attention": "the cache goes on in place",
+    "transfer": "the cache was copied from another server",
+    "rebuild": "the cache was recomputed from the transcript",
+    "unknown": "the record does not say how the cache came about",
+    "transcript": "another model took over; only the text went along",
+    "shared": "a prefix of the cache was computed in another conversation",
+}
+_BARRED = {
+    "transcript": "another model took over: keys and values mean nothing to other weights",
+    "shared": "a shared prefix: the view keeps to the model as it runs on a single conversation",
+    "reconstruction": "reconstruction=new: a recomputed cache begins another mind",
+    "unknown_cache": "unknown_cache=cut: an unknown cache is not taken to carry on",
+    "edits": "edits=cut: a mind does not go on across an edit of its cache",
+}
+
+
+def told(explanation: Explanation) -> list[str]:
+    """An explanation as lines of text."""
+    return [*_answer(explanation), *_evidence(explanation.evidence), *_turned(explanation)]
+
+
+def told_sharing(found: Sharing) -> list[str]:
+    """What two minds share, as lines of text."""
+    if not (found.links or found.reached or found.stages_in_common):
+        return ["The two minds share nothing: no link leads from the one to the other."]
+    lines = []
+    if found.stages_in_common:
+        lines.append(f"Both minds contain {', '.join(map(str, found.stages_in_common))}.")
+    if found.reached:
+        lines.append(
+            f"{_count(found.reaching, 'stage')} of the one attend{'s' if found.reaching == 1 else ''} to keys and "
+            f"values computed in {_count(found.reached, 'stage')} of the other: it is already connected to the other's "
+            "mental life (§4.2)."
+        )
+    kinds = Counter(link.kind for link in found.links)
+    if kinds:
+        lines.append("Links between them: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()) + ".")
+        lines += [
+            f"  {link.origin} -> {link.stage}  {link.kind}{_measured(link)}" for link in found.links[:_MOST_LINKS]
+        ]
+        if len(found.links) > _MOST_LINKS:
+            lines.append(f"  ... and {len(found.links) - _MOST_LINKS} more")
+    return lines
+
+
+def _answer(explanation: Explanation) -> Iterator[str]:
+    these = "this reading" if len(explanation.readings) == 1 else "these readings"
+    on = f", on {these}" if explanation.readings else ""
+    if explanation.same is None:
+        yield "The record does not say."
+    elif explanation.same:
+        yield f"Same mind{on}."
+    elif isinstance(explanation.evidence, Missing):
+        yield f"Not one mind{on}."
+    else:
+        yield f"Different minds{on}."
+
+
+def _evidence(evidence: Evidence) -> Iterator[str]:
+    match evidence:
+        case Chain(links=links, stages=stages):
+            if not links:
+                yield f"  {_stage(stages[0])}: one and the same stage"
+            else:
+                yield from _way(links, stages)
+        case SharedKey(attributes=attributes, stages=(a, b)):
+            for fact in (a, b):
+                yield f"  {_stage(fact)}"
+            shared = ", ".join(f"{name} {a.attributes[name]}" for name in attributes)
+            yield f"Both have {shared}; the view asks for nothing else."
+        case Cut():
+            yield from _cut(evidence)
+        case Fork(links=links, at=at, stages=stages):
+            yield from _way(links, stages)
+            yield f"They part at {at}: each branch down from there is a mind of its own, and the two share its past."
+        case Differing(attributes=attributes, stages=(a, b)):
+            for fact in (a, b):
+                yield f"  {_stage(fact)}"
+            for name in attributes:
+                yield _line(f"The {name} differs: {_value(a, name)} and {_value(b, name)}.", _section(name))
+        case Missing(lacking=lacking, stages=stages):
+            for fact in stages:
+                yield f"  {_stage(fact)}"
+            for stage, names in lacking.items():
+                yield f"{stage} belongs to no mind: {' and '.join(_lack(name) for name in names)}."
+        case Passes(own=own, again=again):
+            yield from _passes(own, again)
+        case Ruled(minds=(a, b)):
+            yield "The view declares no links or attributes; by its rule alone:"
+            yield f"  the first is in {', '.join(a) or 'no mind'}, the second in {', '.join(b) or 'no mind'}"
+
+
+def _passes(own: int | None, again: int | None) -> Iterator[str]:
+    if own is None and again is None:
+        yield "A forward pass processes one position, and no position belongs to two stages."
+    elif own is None or again is None:
+        yield "How many positions were processed for this stage is not recorded; each is a mind of its own."
+    else:
+        yield f"{_count(own + again, 'position')} were processed for this stage; each is a mind of its own (§2.1)."
+
+
+def _cut(cut: Cut) -> Iterator[str]:
+    if not cut.separators:
+        for fact in cut.stages:
+            yield f"  {_stage(fact)}"
+        yield "Nothing connects them: no chain of links of any kind leads from one to the other."
+        return
+    yield from _way(cut.way, cut.stages)
+    joined = "link" if len(cut.separators) == 1 else "links"
+    yield f"What separates them: {len(cut.separators)} {joined} at the least, of which none carries:"
+    for link in cut.separators[:_MOST_LINKS]:
+        yield f"  {link.origin} -> {link.stage}  {link.kind}"
+    if len(cut.separators) > _MOST_LINKS:
+        yield f"  ... and {len(cut.separators) - _MOST_LINKS} more"
+
+
+def _way(links: Sequence[LinkFact], stages: Sequence[StageFact]) -> Iterator[str]:
+    """Links one below the other; long stretches that carry are drawn together."""
+    known = {fact.stage: fact for fact in stages}
+    here = stages[0].stage
+    number = 0
+    yield f"  {_stage(known[here])}"
+    while number < len(links):
+        stretch = _stretch(links, number)
+        if stretch > 4:
+            kinds = Counter(link.kind for link in links[number + 1 : number + stretch - 1])
+            for link in links[number : number + stretch]:
+                here = link.stage if link.origin == here else link.origin
+            said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            first, last = links[number], links[number + stretch - 1]
+            yield from _link(first)
+            yield f"   : {said}, all of them carry"
+            if first.kind != last.kind:
+                yield from _link(last)
+            number += stretch
+        else:
+            link = links[number]
+            here = link.stage if link.origin == here else link.origin
+            yield from _link(link)
+            number += 1
+        yield f"  {_stage(known[here])}"
+
+
+def _stretch(links: Sequence[LinkFact], number: int) -> int:
+    """How many links that carry follow on one another; links that do not are told one by one."""
+    end = number
+    while end < len(links) and links[end].carries:
+        end += 1
+    return end - number
+
+
+def _link(link: LinkFact) -> Iterator[str]:
+    mark = "|" if link.carries else "x"
+    edited = ", edited" if link.edited else ""
+    if link.carries:
+        section = {"rebuild": "§2.3", "transcript": "§2.2"}.get(link.kind, "")
+        yield _line(f"   {mark} {link.kind:<11} {_CARRIED[link.kind]}{_measured(link)}{edited}", section)
+        return
+    for place, bar in enumerate(link.bars):
+        kind = link.kind if place == 0 else ""
+        match bar.cause:
+            case "max_drift":
+                said = f"its drift is {bar.values[0]}, more than max_drift={bar.values[1]} allows"
+            case "branching":
+                going_on = "goes on in" if bar.values[0] == "closest" else "branches, also to"
+                said = f"branching={bar.values[0]}: here the mind {going_on} {bar.values[1]}"
+            case cause if cause in _BARRED:
+                said = _BARRED[cause] + (f"{_measured(link)}{edited}" if place == 0 else "")
+            case cause if cause in _CARRIED:
+                said = f"the view does not let {cause} links carry"
+            case cause:
+                said = f"the {cause} changes: {bar.values[0]}, {bar.values[1]}"
+        yield _line(f"   {mark} {kind:<11} {said}", bar.source)
+
+
+def _measured(link: LinkFact) -> str:
+    return f" (drift {link.drift:g})" if link.drift is not None else ""
+
+
+def _stage(fact: StageFact) -> str:
+    said = [fact.role]
+    if "region" in fact.attributes:
+        said.append(_region(fact))
+    for attribute, value in fact.attributes.items():
+        if attribute not in ("region", "role", "server", "conversation"):
+            said.append(value if value is not None else f"{attribute} unknown")
+    if fact.server is not None or "server" in fact.attributes:
+        said.append(f"on {fact.server}" if fact.server is not None else "server unknown")
+    return f"{fact.stage}  {', '.join(said)}"
+
+
+def _region(fact: StageFact) -> str:
+    value, found = fact.attributes["region"], ", ".join(fact.region_from[:3])
+    match fact.region_basis:
+        case "next":
+            return f"poised for {value or 'no region'} (of {found})"
+        case "before":
+            return f"still {value or 'in no region'} (of {found})"
+        case "kept":
+            return f"in no region; the last was {value} (of {found})"
+        case "branches disagree":
+            return f"in no region: its branches lead to different ones ({found})"
+        case _:
+            return f"in {value}" if value else "in no region"
+
+
+def _value(fact: StageFact, name: str) -> str:
+    return str(fact.attributes[name]) if fact.attributes[name] is not None else "none"
+
+
+def _lack(name: str) -> str:
+    return "it is in no persona region" if name == "region" else f"its {name} is not known"
+
+
+def _section(name: str) -> str:
+    from rules.bars import section
+
+    return section(name)
+
+
+def _turned(explanation: Explanation) -> Iterator[str]:
+    for other in explanation.otherwise:
+        value = "inf" if other.value is None else other.value
+        number = "one mind" if other.same else "two minds"
+        if isinstance(other.evidence, Missing):
+            number = "not one mind"
+        yield f"It would be {number} if {other.reading}={value} ({other.source})."
+
+
+def _line(text: str, section: str) -> str:
+    return f"{text:<{_WIDTH - 6}} {section}".rstrip() if section and section != "-" else text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

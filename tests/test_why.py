@@ -1,0 +1,244 @@
+"""Explanations: they agree with the views, they can be checked, and a false one does not pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import random_world, worlds
+
+from individuation import TraceError, individuate, open_trace, why
+from individuation.criteria import find_view
+from individuation.reasons import Chain, Cut, Fork, Missing, Passes, SharedKey
+from individuation.sharing import sharing, sharing_holds
+from individuation.telling import told_sharing
+from individuation.explanation import alternatives
+from rules.readings import complete
+from rules.registry import VIEWS
+
+
+def some_readings(rng, view):
+    """Admissible readings of a view, any of them."""
+    while True:
+        chosen = {r.name: rng.choice([r.default, *alternatives(r, r.default)]) for r in view.readings}
+        try:
+            return complete(view.readings, chosen, view.name)
+        except TraceError:
+            continue
+
+
+def explanations(seed, how_many, views=tuple(VIEWS.values())):
+    """Explanations of random pairs of stages on random traces, under random views and readings."""
+    rng = random.Random(seed)
+    while how_many > 0:
+        trace = open_trace(random_world(rng))
+        stages = trace.stages()
+        for view in views:
+            readings = some_readings(rng, view)
+            a, b = (stages.name(rng.randrange(len(stages))) for _ in range(2))
+            yield trace, view, readings, why(trace, a, b, view, **readings)
+            how_many -= 1
+
+
+def test_every_explanation_of_1000_random_pairs_verifies_and_says_what_the_view_says():
+    views = [*VIEWS.values(), *(find_view(f"examples/views/{name}.toml") for name in ("collective", "lineage"))]
+    seen = set()
+    for trace, view, readings, found in explanations(3, 1000, views):
+        assert found.verify(trace), found
+        seen.add(type(found.evidence))
+        if view.name == "forward-pass":
+            continue
+        minds = individuate(trace, view, **readings).minds
+        assert found.same == any(found.a in mind.stages and found.b in mind.stages for mind in minds)
+    assert seen >= {Chain, Cut, SharedKey, Missing, Passes, Fork}
+
+
+def mutations(value):
+    """Every way to change one thing in a piece of evidence so that it says something else."""
+    if isinstance(value, bool):
+        yield not value
+    elif value is None:
+        yield "elsewhere"
+    elif isinstance(value, str):
+        yield value + "x"
+    elif isinstance(value, int | float):
+        yield value + 1
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield (*value[:number], *value[number + 1 :])
+            for other in mutations(item):
+                yield (*value[:number], other, *value[number + 1 :])
+        if value:
+            yield (*value, value[-1])
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield {k: v for k, v in value.items() if k != key}
+            for other in mutations(item):
+                yield {**value, key: other}
+    elif dataclasses.is_dataclass(value):
+        for item in dataclasses.fields(value):
+            for other in mutations(getattr(value, item.name)):
+                yield dataclasses.replace(value, **{item.name: other})
+
+
+def mutated(found):
+    for field in ("a", "b", "view", "definition", "source", "evidence", "otherwise"):
+        for other in mutations(getattr(found, field)):
+            yield field, dataclasses.replace(found, **{field: other})
+    yield "same", dataclasses.replace(found, same=not found.same)
+
+
+def test_no_explanation_with_one_thing_changed_verifies():
+    tried = 0
+    for trace, _, _, found in explanations(5, 60):
+        for field, other in mutated(found):
+            if field == "otherwise" and len(other.otherwise) < len(found.otherwise):
+                # To say less of what would turn the answer round is not false.
+                continue
+            tried += 1
+            assert not other.verify(trace), (field, found, other.evidence, other.otherwise)
+    assert tried > 2000
+
+
+def test_an_explanation_does_not_hold_of_a_trace_that_differs_in_what_it_names(cases):
+    found = why(str(cases / "gage.yaml"), "c1/1", "c1/3", "instance-persona")
+    assert found.verify(str(cases / "gage.yaml"))
+    assert not found.verify(str(cases / "three-cities.yaml"))
+    assert not found.verify(str(cases / "mood.yaml"))
+
+
+@given(worlds(), st.data())
+def test_being_the_same_mind_is_symmetric_and_every_stage_is_the_same_as_itself_where_it_belongs_to_one(world, data):
+    trace = open_trace(world)
+    stages = trace.stages()
+    view = data.draw(st.sampled_from([view for view in VIEWS.values() if view.name != "forward-pass"]))
+    a, b = (stages.name(data.draw(st.integers(0, len(stages) - 1))) for _ in range(2))
+    there, back = why(trace, a, b, view), why(trace, b, a, view)
+    assert there.same == back.same
+    if isinstance(there.evidence, Cut):
+        assert len(there.evidence.separators) == len(back.evidence.separators)
+    itself = why(trace, a, a, view)
+    assert itself.same == (not isinstance(itself.evidence, Missing))
+
+
+@given(worlds())
+def test_a_cut_is_the_least_there_is(world):
+    """Without any one of its links the rest no longer separates: it is minimal, and by max-flow it is minimum."""
+    import networkx as nx
+
+    trace = open_trace(world)
+    stages = trace.stages()
+    view = VIEWS["virtual-instance"]
+    for a in range(0, len(stages), 3):
+        found = why(trace, stages.name(0), stages.name(a), view, reconstruction="new")
+        if not isinstance(found.evidence, Cut):
+            continue
+        graph = nx.MultiGraph()
+        graph.add_nodes_from(range(len(stages)))
+        from rules.bars import Judge
+
+        judge = Judge(stages, view.declaration, view.settled({"reconstruction": "new"}))
+        for row in range(len(stages)):
+            for link in judge.links_to(row):
+                graph.add_edge(link.origin, link.stage, barred=bool(judge.bars(link)))
+        least = _least(graph, 0, a)
+        assert len(found.evidence.separators) == least
+
+
+def _least(graph, a, b):
+    """By brute force: the fewest barred links whose removal disconnects two nodes."""
+    import itertools
+
+    import networkx as nx
+
+    barred = [(u, v, k) for u, v, k, data in graph.edges(keys=True, data=True) if data["barred"]]
+    for size in range(min(len(barred), 3) + 1):
+        for chosen in itertools.combinations(barred, size):
+            rest = graph.copy()
+            rest.remove_edges_from(chosen)
+            if not nx.has_path(rest, a, b):
+                return size
+    pytest.skip("the least cut has more than three links")
+
+
+def test_three_cities_told_as_the_paper_tells_them(cases):
+    file = str(cases / "three-cities.yaml")
+    same = str(why(file, "c1/1", "c1/3", "virtual-instance"))
+    assert same.startswith("Same mind")
+    assert "the cache was recomputed from the transcript" in same
+    assert "reconstruction=new (§2.3" in same
+    new = why(file, "c1/1", "c1/3", "virtual-instance", reconstruction="new")
+    assert [link.bars[0].cause for link in new.evidence.way] == ["reconstruction", "reconstruction"]
+    assert len(new.evidence.separators) == 1
+
+
+def test_a_returning_model_is_cut_off_at_both_ends_of_the_other_models_turns(cases):
+    found = why(str(cases / "router-return.yaml"), "c1/1", "c1/3", "virtual-instance")
+    assert sorted((link.origin, link.stage, link.kind) for link in found.evidence.separators) == [
+        ("c1/1", "c1/2", "transcript"), ("c1/3", "c1/4", "transcript"),
+    ]  # fmt: skip
+
+
+def test_across_gages_shift_the_two_minds_share_attention_links(cases):
+    result = individuate(str(cases / "gage.yaml"), "instance-persona")
+    found = sharing(result, 0, 1)
+    assert [(link.origin, link.stage, link.kind) for link in found.links] == [("c1/1", "c1/2", "attention")]
+    assert (found.reached, found.reaching) == (2, 4)
+    assert "already connected" in " ".join(told_sharing(found))
+
+
+@given(worlds(), st.sampled_from(["virtual-instance", "instance-persona", "thread"]))
+def test_what_two_minds_share_can_be_checked_and_a_false_account_fails(world, view):
+    result = individuate(open_trace(world), view, **({"branching": "overlap"} if view == "thread" else {}))
+    if len(result.minds) < 2:
+        return
+    found = sharing(result, 0, 1)
+    assert sharing_holds(found, result.stages)
+    assert not sharing_holds(dataclasses.replace(found, reached=found.reached + 1), result.stages)
+    assert not sharing_holds(dataclasses.replace(found, links=(*found.links, *found.links[:1], None)), result.stages)
+
+
+def test_evidence_is_plain_data(cases):
+    found = why(str(cases / "kv-edit.yaml"), "c1/1", "c1/3", "instance-persona", edits="cut")
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["evidence"]["is"] == "Cut"
+    assert {cause["cause"] for link in data["evidence"]["separators"] for cause in link["bars"]} == {"region", "edits"}
+
+
+def test_a_stage_that_is_not_there_is_named(cases):
+    with pytest.raises(TraceError, match="c1/99"):
+        why(str(cases / "gage.yaml"), "c1/1", "c1/99", "thread")
+
+
+def test_a_view_that_declares_nothing_is_explained_by_its_rule(cases):
+    from rules.view import Partition, View
+
+    view = View(
+        name="by-role",
+        definition="the same role",
+        source="a test",
+        rule=lambda stages, readings: Partition.by_key(stages.role.astype("int64")),
+        label="{conversation}",
+    )
+    trace = open_trace(str(cases / "gage.yaml"))
+    found = why(trace, "c1/0", "c1/2", view)
+    assert found.same
+    assert found.verify(trace)
+    assert not dataclasses.replace(found, same=False).verify(trace)
+
+
+def test_names_with_line_breaks_or_markup_do_not_reach_a_notebook_raw():
+    world = {
+        "individuation": 1,
+        "models": {"m": {}},
+        "conversations": {"<script>": {"turns": [{"role": "user", "model": "m"}, {"role": "assistant"}]}},
+    }
+    html = why(world, "<script>/0", "<script>/1", "thread")._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
