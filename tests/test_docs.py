@@ -3,8 +3,8 @@
 How examples are run, in the order of the page, in one folder for each page that also holds examples/ and the cases:
 
 - `<!-- file: NAME -->` before a block writes the block to that file.
-- A yaml or json block with `individuation` at its beginning is read as a trace file and counted under every view, or
-  as a space file where it has no conversations. One whose first line ends in `# refused` must be refused.
+- A yaml or json block with `individuation` at its beginning, comments aside, is read as a trace file and counted under
+  every view, or as a space file where it has no conversations. One whose first line ends in `# refused` must be refused.
 - In a console block every line after `$ ` is run; what follows is its output, `...` standing for any lines. A json
   block just after holds the output as JSON (`"..."` as a key: the rest is left out).
 - A python block is a doctest, or a script if it has no `>>>`.
@@ -40,7 +40,7 @@ from traces.file import read_spaces
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-RUNNABLE = ("docs/trace-format.md", "docs/store.md", "docs/for-philosophers.md", "README.md")
+RUNNABLE = ("docs/trace-format.md", "docs/store.md", "docs/for-philosophers.md", "docs/cases.md", "README.md")
 
 _BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
@@ -116,7 +116,7 @@ def blocks(page):
 def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
-    if page == "docs/for-philosophers.md":
+    if page in ("docs/for-philosophers.md", "docs/cases.md"):
         monkeypatch.setenv("COLUMNS", str(build_script().TUTORIAL_COLUMNS))
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     for folder in ("examples", "individuation"):
@@ -129,7 +129,7 @@ def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
         if block.file is not None:
             Path(block.file).write_text(block.body, encoding="utf-8")
         match block.kind:
-            case "yaml" | "json" if "individuation" in block.body[:20]:
+            case "yaml" | "json" if re.match(r"(#.*\n)*\W*individuation\b", block.body):
                 Path(f"example.{block.kind}").write_text(block.body, encoding="utf-8")
                 _try_trace(Path(f"example.{block.kind}"), block.body, place)
             case "json":
