@@ -598,4 +598,4 @@ def test_the_page_of_cases_names_every_field_and_mark():
     page = (PAPER_CASES.parent.parent / "docs" / "cases.md").read_text(encoding="utf-8")
     for field in (*Block.model_fields, *Expectation.model_fields):
         assert f"| `{field}` |" in page, field
-    assert all(f"`{mark}` {meaning}" in page for mark, meaning in list(MARKS.items())[::2])
+    assert all(f"`{mark}`" in page for mark in MARKS)
