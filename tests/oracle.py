@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -378,9 +379,9 @@ class _Facts:
         if turn.get("region") is not None:
             self._add("states_region", stage, self._number("region", turn["region"]))
         if turn.get("region_probabilities"):
-            tenths = {region: round(10 * p) for region, p in turn["region_probabilities"].items()}
-            favourite = max(tenths, key=lambda region: tenths[region])
-            if tenths[favourite] + sum(tenths.values()) >= 10:
+            exact = {region: Fraction(str(p)) for region, p in turn["region_probabilities"].items()}
+            favourite = max(exact, key=lambda region: exact[region])
+            if exact[favourite] + sum(exact.values()) >= 1:
                 self._add("states_region", stage, self._number("region", favourite))
         if turn.get("at") is not None:
             for space, content in enumerate(trace["spaces"].values()):

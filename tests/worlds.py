@@ -227,13 +227,13 @@ def _region(world: World, turn: dict[str, Any], step: Step) -> None:
 
 
 def _probabilities(draw: Draw) -> dict[str, float]:
-    """In tenths, so that there are ties."""
-    left, probabilities = 10, {}
+    """In quarters, and often little in all: ties are then not rare, nor is no region the most probable outcome."""
+    left, probabilities = draw.integer(1, 4), {}
     for region in REGIONS if draw.boolean(0.5) else REGIONS[::-1]:
-        tenths = draw.integer(0, left)
-        left -= tenths
-        if tenths or draw.boolean(0.1):
-            probabilities[region] = tenths / 10
+        quarters = draw.integer(0, left)
+        left -= quarters
+        if quarters or draw.boolean(0.1):
+            probabilities[region] = quarters / 4
     return probabilities
 
 
