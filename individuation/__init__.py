@@ -26,9 +26,9 @@ import traces
 
 if TYPE_CHECKING:
     from individuation.engine import Trace, individuate, open_trace, overview
+    from individuation.explanation import Explanation, why
     from individuation.minds import Contradiction, Mind
     from individuation.result import Result
-    from individuation.explanation import Explanation, why
     from rules.registry import VIEWS
     from traces.errors import TraceError
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from individuation.count_range import range_of
 from individuation.criteria import find_view
 from individuation.result import Result
 from rules.caveats import caveats
@@ -120,7 +121,8 @@ def individuate(
     stages = opened.stages(labelling)
     verdict = chosen.rule(stages, values)
     said = caveats(chosen, stages, chosen.settled(values), verdict)
-    return Result.of(chosen, stages, values, verdict, said)
+    ranging = partial(range_of, chosen, opened.recordings, stages, labelling, values)
+    return Result.of(chosen, stages, values, verdict, said, ranging if chosen.is_persona_view else None)
 
 
 def readings_of(views: Sequence[View], chosen: Mapping[str, object]) -> dict[str, dict[str, object]]:

@@ -67,6 +67,7 @@ class Explanation:
 
         >>> trace = open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
         ...     {"role": "user", "model": "m", "server": "s"}, {"role": "assistant"}]}}})
+        >>> from dataclasses import replace
         >>> found = why(trace, "c/0", "c/1", "thread")
         >>> found.verify(trace), replace(found, same=False).verify(trace)
         (True, False)
@@ -115,11 +116,10 @@ def why(
     >>> print(why(trace, "c/0", "c/1", "virtual-instance", reconstruction="new"))
     Different minds, on these readings.
       c/0  user, on here
-       x rebuild     reconstruction=new: a recomputed cache begins another mind                    §2.3
+       x rebuild     reconstruction=new: a recomputed cache begins another mind                §2.3
       c/1  assistant, on there
-    What separates them: 1 link at the least, of which none carries:
-      c/0 -> c/1  rebuild
-    It would be one mind if reconstruction=same (§2.3).
+    The link marked x separates them.
+    It would be one mind if reconstruction=same (§2.3, two readings of pre-filling).
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = view if isinstance(view, View) else find_view(view)

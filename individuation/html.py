@@ -19,7 +19,7 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
     """A table with a caption, and notes as a list below it.
 
     >>> table("minds", ["view", "count"], [("thread", 1)])[:38]
-    '<div class="individuation"><table><capt'
+    '<div class="individuation"><table><cap'
     """
     head = "".join(f'<th scope="col" style="text-align: left">{escape(column)}</th>' for column in columns)
     body = "".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from individuation.minds import Minds, MindTable
+from individuation.ranges import CountRange
 from rules.readings import Readings
 from rules.view import Cover, Partition, Tally, Verdict, View
 from traces.stages import StageTable
+
+_MOST_SHOWN = 40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,6 +25,7 @@ class Result:
     """The verdict of one view on one trace.
 
     `count` is the number of minds, None where the record does not allow a count (forward-pass without token counts).
+    Under a persona view it never stands alone: `range` says how far it may vary.
     """
 
     view: str
@@ -32,16 +36,48 @@ class Result:
     verdict: Verdict
     stages: StageTable
     criterion: View
+    ranging: Callable[[], CountRange | None] | None = None
 
     @classmethod
-    def of(cls, view: View, stages: StageTable, readings: Readings, verdict: Verdict, caveats: list[str]) -> Result:
-        """A result from a verdict."""
+    def of(
+        cls,
+        view: View,
+        stages: StageTable,
+        readings: Readings,
+        verdict: Verdict,
+        caveats: list[str],
+        ranging: Callable[[], CountRange | None] | None = None,
+    ) -> Result:
+        """A result from a verdict. `ranging` finds the range of a persona view's count when it is asked for."""
         table = None if isinstance(verdict, Tally) else MindTable(stages, verdict, view)
         shown = {name: None if value == math.inf else value for name, value in readings.items()}
-        return cls(view.name, shown, verdict.count, Minds(table), caveats, verdict, stages, view)
+        return cls(view.name, shown, verdict.count, Minds(table), caveats, verdict, stages, view, ranging)
 
     def __repr__(self) -> str:
-        return f"<Result {self.view}: {self.count} minds, {len(self.caveats)} caveats>"
+        return f"<Result {self.view}: {self.count_text} minds, {len(self.caveats)} caveats>"
+
+    @cached_property
+    def range(self) -> CountRange | None:
+        """The least and the greatest count over readings and plausible region boundaries; None where the view does not
+        rest on regions.
+        """
+        return self.ranging() if self.ranging is not None else None
+
+    @property
+    def count_text(self) -> str:
+        """The count as it is printed: with its range, under a persona view."""
+        count = "no count of" if self.count is None else f"{self.count:,}"
+        return count if self.range is None else f"{count} ({self.range})"
+
+    def _repr_html_(self) -> str:
+        from individuation.html import table
+
+        rows = [
+            (mind.label, len(mind.stages), mind.tokens if mind.tokens is not None else "-") for mind in self.minds[:40]
+        ]
+        more = [f"... and {len(self.minds) - 40:,} minds more"] if len(self.minds) > 40 else []
+        caption = f"{self.view}: {self.count_text} {'mind' if self.count == 1 else 'minds'}"
+        return table(caption, ["mind", "stages", "tokens"], rows, [*more, *self.caveats])
 
     @property
     def readings_text(self) -> str:
@@ -73,6 +109,7 @@ class Result:
             "view": self.view,
             "readings": dict(self.readings),
             "count": self.count,
+            **self._range_data(),
             "labels": [] if self.minds.table is None else self.minds.table.first_labels(labels),
             "unassigned": self.unassigned_count,
             "caveats": list(self.caveats),
@@ -84,11 +121,16 @@ class Result:
             "view": self.view,
             "readings": dict(self.readings),
             "count": self.count,
+            **self._range_data(),
             "minds": [mind.to_dict() for mind in self.minds],
         }
         if isinstance(self.verdict, Tally):
             data["per_stage"] = self.per_stage()
         return data | {"unassigned": self.unassigned, "caveats": list(self.caveats)}
+
+    def _range_data(self) -> dict[str, Any]:
+        span = self.range
+        return {} if span is None else {"range": {"low": span.low, "high": span.high, "complete": span.complete}}
 
     def per_stage(self) -> list[dict[str, Any]]:
         """For a view that summarises minds by stage: how many each stage brings."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from individuation.explanation import spans
 from individuation.facts_named import Naming
 from individuation.reasons import LinkFact, Sharing
 from individuation.result import Result
-from individuation.explanation import spans
 from rules.bars import Judge
 from rules.declaration import Declaration
 from traces.errors import TraceError

@@ -136,8 +136,11 @@ def _cut(cut: Cut) -> Iterator[str]:
         yield "Nothing connects them: no chain of links of any kind leads from one to the other."
         return
     yield from _way(cut.way, cut.stages)
-    joined = "link" if len(cut.separators) == 1 else "links"
-    yield f"What separates them: {len(cut.separators)} {joined} at the least, of which none carries:"
+    if len(cut.separators) == 1:
+        barred = sum(not link.carries for link in cut.way)
+        yield "The link marked x separates them." if barred == 1 else "Each of the links marked x separates them."
+        return
+    yield f"There is more than one way between them; {len(cut.separators)} links at the least separate them:"
     for link in cut.separators[:_MOST_LINKS]:
         yield f"  {link.origin} -> {link.stage}  {link.kind}"
     if len(cut.separators) > _MOST_LINKS:
@@ -183,7 +186,7 @@ def _link(link: LinkFact) -> Iterator[str]:
     mark = "|" if link.carries else "x"
     edited = ", edited" if link.edited else ""
     if link.carries:
-        section = {"rebuild": "§2.3", "transcript": "§2.2"}.get(link.kind, "")
+        section = {"rebuild": "§2.3", "transcript": "§1.2"}.get(link.kind, "")
         yield _line(f"   {mark} {link.kind:<11} {_CARRIED[link.kind]}{_measured(link)}{edited}", section)
         return
     for place, bar in enumerate(link.bars):
@@ -231,7 +234,7 @@ def _region(fact: StageFact) -> str:
         case "branches disagree":
             return f"in no region: its branches lead to different ones ({found})"
         case _:
-            return f"in {value}" if value else "in no region"
+            return f"region {value}" if value else "in no region"
 
 
 def _value(fact: StageFact, name: str) -> str:

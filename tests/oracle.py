@@ -151,6 +151,7 @@ who(base,F,S)  :- key(S,K), family(K,F).
 mp(W,U,O,(M,R),S) :- who(W,M,S), eff(U,O,S,R).
 amp(M,R) :- space_model(X,M), space_region(X,_,R).
 amp(M,R) :- states_region(S,R), model(S,M).
+amp(M,R) :- may_be_in(S,R), model(S,M).
 amp_count(N) :- N = #count { M,R : amp(M,R) }.
 amp_empty(U,O) :- amp(M,R), user_turns(U), outside(O), not mp(exact,U,O,(M,R),_).
 pi((V,M),S) :- server(S,V), model(S,M).
@@ -250,7 +251,7 @@ no_region(U,O,S) :- user_turns(U), outside(O), stage(S), not eff(U,O,S,_).
 #show label_as/3. #show forest_as/2. #show branch_as/3.
 
 #defined parent/2. #defined at/2. #defined states_model/2. #defined states_server/2. #defined states_no_server/1.
-#defined states_cache/2. #defined states_region/2. #defined edited/1. #defined drift/2. #defined tokens/2.
+#defined states_cache/2. #defined states_region/2. #defined may_be_in/2. #defined edited/1. #defined drift/2. #defined tokens/2.
 #defined holds/3. #defined space_model/2. #defined space_region/3. #defined base/2. #defined digest_is/2.
 #defined limit/2.
 """
@@ -383,6 +384,9 @@ class _Facts:
             favourite = max(exact, key=lambda region: exact[region])
             if exact[favourite] + sum(exact.values()) >= 1:
                 self._add("states_region", stage, self._number("region", favourite))
+            for region, chance in exact.items():
+                if chance > 0:
+                    self._add("may_be_in", stage, self._number("region", region))
         if turn.get("at") is not None:
             for space, content in enumerate(trace["spaces"].values()):
                 for index, ranges in enumerate(content["regions"].values()):

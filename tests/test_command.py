@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import os
 import subprocess
 import sys
@@ -36,12 +37,12 @@ def test_options_may_stand_before_the_trace(run, aura):
 def test_every_view_has_a_line_with_its_count_and_who_they_are(run, aura):
     lines = run(aura).stdout.splitlines()
     rows = {
-        line.split()[0]: line.rstrip().split(maxsplit=2)[1:]
+        line.split()[0]: [part.strip() for part in re.split(r" {3,}", line.strip())[1:]]
         for line in lines
         if line.split() and line.split()[0] in VIEWS
     }
     assert list(rows) == list(VIEWS)
-    assert rows["instance-persona"][0] == "2"
+    assert rows["instance-persona"][0] == "2 (2-46)"
     assert rows["physical-instance"] == ["-", "needs to know the server"]
     assert rows["forward-pass"][0] == "-"
     assert rows["model-persona"][1] == "assistant of qwen3-32b · aura of qwen3-32b"
@@ -57,7 +58,7 @@ def test_the_overview_says_what_it_rests_on_and_what_to_do_next(run, aura):
 
 def test_one_view_lists_its_minds(run, aura):
     text = " ".join(run(aura, "--view", "instance-persona").stdout.split())
-    assert "instance-persona: 2 minds. Same mind iff" in text
+    assert "instance-persona: 2 (2-46) minds. Same mind iff" in text
     assert "aura of" in text
     assert "drift/8 to" in text
     assert "user_turns=poised" in text

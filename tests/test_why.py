@@ -240,5 +240,3 @@ def test_names_with_line_breaks_or_markup_do_not_reach_a_notebook_raw():
     html = why(world, "<script>/0", "<script>/1", "thread")._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
-
-

@@ -80,8 +80,12 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
         of_turn = translated[_most_probable(facts)]
         chances = Chances(facts.chances.turn, translated[facts.chances.region], facts.chances.value)
         labelled = labelled | (of_turn >= 0)
-        width, rows = len(region_names), np.flatnonzero(of_turn >= 0)
-        pairs = np.bincount(facts.turns.model[rows].astype(np.int64) * width + of_turn[rows])
+        # A region that some turn may be in is a region of its model, whichever turns out the most probable.
+        possible = chances.value > 0
+        rows = np.concatenate([np.flatnonzero(of_turn >= 0), chances.turn[possible]])
+        codes = np.concatenate([of_turn[of_turn >= 0], chances.region[possible]])
+        width = len(region_names)
+        pairs = np.bincount(facts.turns.model[rows].astype(np.int64) * width + codes)
         defined |= {divmod(pair, width): None for pair in np.flatnonzero(pairs).tolist()}
     model_numbers = {key: i for i, key in enumerate(facts.models)}
     for name, space in spaces.items():
@@ -177,7 +181,7 @@ def _by_ranges(
     rows = np.flatnonzero(candidates)
     if not len(rows):
         return found, 0
-    columns = {axis: _column(facts, name, space, axis)[rows] for axis in space.axes}
+    columns = {axis: axis_values(facts, name, space, axis)[rows] for axis in space.axes}
     hits = np.zeros(len(rows), np.int32)
     code = np.full(len(rows), -1, np.int32)
     for region, ranges in space.regions.items():
@@ -216,7 +220,7 @@ def _refuse_ambiguous(facts: Facts, name: str, axis: str, fitting: list[str]) ->
         )
 
 
-def _column(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.float64]:
+def axis_values(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.float64]:
     """The coordinates of all turns on an axis, NaN where none was recorded."""
     column = np.full(len(facts.turns), np.nan)
     fitting = matching_probes(space, axis, facts.probes)

@@ -27,7 +27,12 @@ Examples:
 )
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option(
-    "--view", "-v", "views", multiple=True, metavar="VIEW", help="Count under this view (a name, or a view file of your own) and list its minds. Repeatable."
+    "--view",
+    "-v",
+    "views",
+    multiple=True,
+    metavar="VIEW",
+    help="Count under this view (a name, or a view file of your own) and list its minds. Repeatable.",
 )
 @click.option(
     "--reading", "-r", "readings", multiple=True, metavar="NAME=VALUE", help="Answer an open question. Repeatable."
@@ -106,10 +111,17 @@ def _csv(results: list[Result], whole: bool) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if not whole:
-        writer.writerow(["view", "count", "unassigned", "readings", "caveats"])
+        writer.writerow(["view", "count", "low", "high", "unassigned", "readings", "caveats"])
         for result in results:
             writer.writerow(
-                [result.view, result.count, result.unassigned_count, result.readings_text, " | ".join(result.caveats)]
+                [
+                    result.view,
+                    result.count,
+                    *((result.range.low, result.range.high) if result.range else ("", "")),
+                    result.unassigned_count,
+                    result.readings_text,
+                    " | ".join(result.caveats),
+                ]
             )
     else:
         fields = (

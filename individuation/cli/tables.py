@@ -35,6 +35,7 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
             [(result.view, *_line(result)) for result in results],
         )
     )
+    _say_range(out, any(result.range is not None for result in results))
     _say_caveats(out, {result.view: result.caveats for result in results})
     out.print()
     # Whole, however narrow the terminal: a command is there to be copied.
@@ -43,6 +44,13 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
         soft_wrap=True,
         markup=False,
     )
+    stages = results[0].stages
+    if len(stages) > 1:
+        pair = shlex.join([*traces[:1], stages.name(0), stages.name(len(stages) - 1)])
+        if len(traces) == 1:
+            out.print(f"Why two stages are one mind or two: individuate why {pair}", soft_wrap=True, markup=False)
+        sure = _again(traces, chosen, labelling)
+        out.print(f"How sure a count is: individuate sensitivity {sure}", soft_wrap=True, markup=False)
     out.print("What the views and their readings mean: individuate views", soft_wrap=True, markup=False)
 
 
@@ -71,7 +79,7 @@ def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
     _say_what_is_counted(out, trace, result)
     if view.is_persona_view:
         _say_regions(out, result, labelling)
-    minds = "no count of minds" if result.count is None else counted(result.count, "mind")
+    minds = f"{result.count_text} {'mind' if result.count == 1 else 'minds'}"
     out.print(Text(f"{result.view}: {minds}. Same mind iff: {view.definition} ({view.source})."))
     if result.readings:
         out.print(Text(f"Readings: {result.readings_text}"))
@@ -82,6 +90,7 @@ def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
         out.print(table(_columns(listed), [_row(mind, listed) for mind in listed]))
         _say_more(out, len(result.minds) - len(listed), "mind")
         _say_contradictions(out, listed)
+    _say_range(out, result.range is not None)
     if result.unassigned_count:
         out.print(Text(f"In no mind: {counted(result.unassigned_count, 'stage')}: {some(result.unassigned, 8)}\n"))
     _say_caveats(out, {result.view: result.caveats})
@@ -118,9 +127,17 @@ def _line(result: Result) -> tuple[str, str]:
         if "servers" in view.rests_on:
             return "-", "needs to know the server"
         if view.is_persona_view:
-            return "0", "no stage is in a persona region"
+            return result.count_text, "no stage is in a persona region"
     labels = result.minds.table.first_labels(_MOST_LABELS) if result.minds.table is not None else []
-    return f"{result.count:,}", some(labels, _MOST_LABELS, result.count)
+    return result.count_text, some(labels, _MOST_LABELS, result.count)
+
+
+def _say_range(out: Console, some_range: bool) -> None:
+    if some_range:
+        out.print(
+            Text("In brackets: the range over readings and plausible region boundaries (individuate sensitivity)."),
+            soft_wrap=True,
+        )
 
 
 def _say_caveats(out: Console, caveats: Mapping[str, Sequence[str]]) -> None:

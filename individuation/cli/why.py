@@ -57,13 +57,12 @@ def why(
     from individuation.engine import open_trace, readings_of
 
     opened = open_trace(trace)
+    stages = opened.stages(labelling)
     found = [find_view(name) for name in views] or all_views()
     chosen = readings_of(found, chosen_readings(readings))
     answers = [_answered(opened, first, second, view, labelling, chosen[view.name]) for view in found]
     if form == "json":
-        data = [
-            answer.to_dict() | {"sharing": None if shared is None else _data(shared)} for answer, shared in answers
-        ]
+        data = [answer.to_dict() | {"sharing": None if shared is None else _data(shared)} for answer, shared in answers]
         click.echo(json.dumps(data[0] if len(views) == 1 else data, indent=1, ensure_ascii=False))
         return
     if len(found) > 1:
@@ -72,7 +71,7 @@ def why(
         if len(found) > 1:
             click.echo(f"\n{answer.view}: same mind iff {answer.definition} ({answer.source})")
         click.echo(str(answer))
-        if shared is not None:
+        if shared is not None and (shared.reached or shared.stages_in_common or not _is_stage(stages, first)):
             from individuation.telling import told_sharing
 
             click.echo("\n".join(told_sharing(shared)))

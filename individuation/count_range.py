@@ -1,0 +1,49 @@
+"""The range that stands beside every count of a persona view: over readings, and over plausible region boundaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from individuation.boundaries import MOST_PLACES, Barcode, barcode, boundaries, plausible_interval
+from individuation.ranges import MOST_WORK, CountRange, over_readings
+from rules.readings import Value
+from rules.view import View
+from traces.facts import Facts
+from traces.stages import StageTable
+
+_WORK_OF_A_PLACE = 20
+"""How many times as much work it takes to label a stage anew as to count it."""
+
+
+def range_of(
+    view: View, recordings: Sequence[Facts], stages: StageTable, labelling: str | None, values: Mapping[str, Value]
+) -> CountRange | None:
+    """The least and the greatest count over readings, and over plausible boundaries on the readings given.
+
+    On large traces one reading at a time is changed and fewer boundaries are tried; the range then says "at least".
+    """
+    found = over_readings(view, stages, values).range
+    places = min(MOST_PLACES, MOST_WORK // (_WORK_OF_A_PLACE * max(len(stages), 1)))
+    for code in plausible_barcodes(view, recordings, labelling, values, places):
+        found = code.range if found is None else found.including(code.range)
+    if places < 1 and found is not None:
+        found = replace(found, complete=False)
+    return found
+
+
+def plausible_barcodes(
+    view: View,
+    recordings: Sequence[Facts],
+    labelling: str | None,
+    values: Mapping[str, Value],
+    most: int = MOST_PLACES,
+) -> list[Barcode]:
+    """A barcode for each boundary, over the interval in which it might plausibly lie; none where `most` is 0."""
+    found = []
+    for boundary in boundaries(recordings, labelling) if most else []:
+        interval = plausible_interval(recordings, labelling, boundary)
+        if interval is not None:
+            code = barcode(view, recordings, labelling, values, boundary, *interval, most=most)
+            found.append(replace(code, plausible=True))
+    return found

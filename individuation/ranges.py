@@ -1,0 +1,216 @@
+"""How a count hangs on the readings chosen: the count under every admissible combination of them.
+
+Most readings make no difference on most traces (no branch: nothing to read about branches). Combinations that cannot
+differ are counted once, so that the range is exact and still quick to find.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from rules.readings import Value, complete
+from rules.view import View
+from traces.errors import TraceError
+from traces.stages import REBUILD, UNKNOWN, StageTable
+
+Counting = Callable[[Mapping[str, Value]], int | None]
+
+_MOST_DRIFTS = 8
+MOST_WORK = 30_000_000
+"""Stages times combinations that are counted without being asked; beyond it readings are changed one at a time."""
+
+
+@dataclass(frozen=True)
+class CountRange:
+    """The least and the greatest count found. `complete`: whether every admissible combination was tried."""
+
+    low: int
+    high: int
+    complete: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.low:,}-{self.high:,}" + ("" if self.complete else " at least")
+
+    def including(self, other: CountRange) -> CountRange:
+        """The range over both.
+
+        >>> str(CountRange(1, 2).including(CountRange(2, 5, complete=False)))
+        '1-5 at least'
+        """
+        return CountRange(min(self.low, other.low), max(self.high, other.high), self.complete and other.complete)
+
+
+@dataclass(frozen=True)
+class Mover:
+    """What one reading does to the count: the counts with each of its values, all else as chosen, and the most that
+    it moves the count on any combination of the others.
+    """
+
+    reading: str
+    counts: Mapping[Value, int | None]
+    most: int
+
+    @property
+    def moves(self) -> bool:
+        """Whether it ever moves the count."""
+        return self.most > 0
+
+
+@dataclass(frozen=True)
+class OverReadings:
+    """The counts of a view over combinations of readings."""
+
+    count: int | None
+    range: CountRange | None
+    low_at: Mapping[str, Value]
+    high_at: Mapping[str, Value]
+    movers: tuple[Mover, ...]
+    admissible: int
+    """How many combinations the view's readings allow; of `max_drift` the values that can differ here."""
+    counted: int
+    """How many of them can differ on this trace, and were counted."""
+
+
+def over_readings(view: View, stages: StageTable, chosen: Mapping[str, Value], most: int = MOST_WORK) -> OverReadings:
+    """Count under every admissible combination of a view's readings.
+
+    `most`: stages times combinations beyond which only one reading at a time is changed from those chosen.
+
+    >>> from rules.registry import VIEWS
+    >>> from traces.file import facts_from_data
+    >>> turns = [{"role": "user", "model": "m", "server": "a"}, {"role": "assistant", "server": "b"}]
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    >>> found = over_readings(VIEWS["virtual-instance"], StageTable.of(facts_from_data(world)),
+    ...     complete(VIEWS["virtual-instance"].readings, {}, ""))
+    >>> str(found.range), [mover.reading for mover in found.movers if mover.moves], found.counted
+    ('1-2', ['reconstruction'], 2)
+    """
+    options = {name: values(view, stages, name, chosen) for name in chosen}
+    everything = list(_admissible(view, options))
+    distinct = {_key(view, chosen): dict(chosen)} | {_key(view, c): c for c in reversed(everything)}
+    whole = len(distinct) * len(stages) <= most
+    if not whole:
+        distinct = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
+    counts = {key: view.rule(stages, combination).count for key, combination in distinct.items()}
+    found = {key: count for key, count in counts.items() if count is not None}
+    changed = {key: sum(distinct[key][name] != value for name, value in chosen.items()) for key in found}
+    low = min(found, key=lambda key: (found[key], changed[key]), default=None)
+    high = min(found, key=lambda key: (-found[key], changed[key]), default=None)
+    return OverReadings(
+        count=counts[_key(view, chosen)],
+        range=CountRange(found[low], found[high], whole) if low is not None and high is not None else None,
+        low_at={} if low is None else distinct[low],
+        high_at={} if high is None else distinct[high],
+        movers=tuple(_mover(view, name, options[name], chosen, counts, everything) for name in chosen),
+        admissible=_all_admissible(view, options),
+        counted=len(counts),
+    )
+
+
+def values(view: View, stages: StageTable, name: str, chosen: Mapping[str, Value]) -> list[Value]:
+    """The values of a reading that can make a difference on a trace, that which was chosen first."""
+    reading = next(reading for reading in view.readings if reading.name == name)
+    every: list[Value] = list(reading.values) if reading.values else _drifts(stages)
+    if not _matters(view, stages, name):
+        every = []
+    return [chosen[name], *(value for value in every if value != chosen[name])]
+
+
+def _drifts(stages: StageTable) -> list[Value]:
+    """Bounds on drift that tell the measured rebuilds apart: infinity, each drift but the largest, and 0."""
+    measured = np.unique(stages.drift[(stages.own_kind == REBUILD) & ~np.isnan(stages.drift)])
+    if len(measured) > _MOST_DRIFTS:
+        measured = np.unique(np.quantile(measured, np.linspace(0, 1, _MOST_DRIFTS), method="lower"))
+    bounds = [math.inf, *reversed(measured[:-1].tolist())]
+    return bounds if not len(measured) or measured[0] <= 0 else [*bounds, 0.0]
+
+
+def _matters(view: View, stages: StageTable, name: str) -> bool:
+    """Whether a reading can make a difference; where the view declares nothing, any can."""
+    if view.declaration is None:
+        return True
+    kinds = np.bincount(stages.own_kind[stages.own_kind >= 0], minlength=UNKNOWN + 1) if len(stages) else [0] * 5
+    match name:
+        case "reconstruction":
+            return bool(kinds[REBUILD] or kinds[UNKNOWN])
+        case "unknown_cache":
+            return bool(kinds[UNKNOWN])
+        case "max_drift":
+            return bool(((stages.own_kind == REBUILD) & (stages.drift > 0)).any())
+        case "edits":
+            return bool((stages.edited & (stages.own >= 0)).any())
+        case "branching":
+            return stages.branches
+        case "outside":
+            inside = stages.region[stages.assistant] >= 0
+            return bool(inside.any() and not inside.all())
+        case "user_turns":
+            return bool((stages.region >= 0).any() and not stages.assistant.all())
+        case "weights":
+            return any(model.base is not None for model in stages.model_info.values())
+        case _:
+            return True
+
+
+def _admissible(view: View, options: Mapping[str, list[Value]]) -> Iterator[dict[str, Value]]:
+    for combination in product(*options.values()):
+        candidate = dict(zip(options, combination, strict=True))
+        try:
+            yield complete(view.readings, candidate, view.name)
+        except TraceError:
+            continue
+
+
+def _all_admissible(view: View, options: Mapping[str, list[Value]]) -> int:
+    every: dict[str, list[Value]] = {r.name: list(r.values) if r.values else options[r.name] for r in view.readings}
+    return len(list(_admissible(view, every)))
+
+
+def _one_at_a_time(
+    view: View, options: Mapping[str, list[Value]], chosen: Mapping[str, Value]
+) -> Iterator[dict[str, Value]]:
+    yield dict(chosen)
+    for name, listed in options.items():
+        for value in listed:
+            try:
+                yield complete(view.readings, {**chosen, name: value}, view.name)
+            except TraceError:
+                continue
+
+
+def _key(view: View, readings: Mapping[str, Value]) -> tuple[Value, ...]:
+    """The same for combinations that cannot differ: where nothing is rebuilt into the same mind, drift is idle; where
+    rebuilds carry on, so do unknown caches.
+    """
+    settled = dict(readings)
+    if view.declaration is not None and settled.get("reconstruction") == "new":
+        settled.pop("max_drift", None)
+    elif view.declaration is not None and settled.get("reconstruction") == "same":
+        settled.pop("unknown_cache", None)
+    return tuple(f"{name}={value}" for name, value in settled.items())
+
+
+def _mover(
+    view: View,
+    name: str,
+    listed: list[Value],
+    chosen: Mapping[str, Value],
+    counts: Mapping[tuple[Value, ...], int | None],
+    everything: list[dict[str, Value]],
+) -> Mover:
+    by_rest: dict[tuple[Value, ...], list[int]] = {}
+    for combination in everything:
+        count = counts.get(_key(view, combination))
+        if count is not None:
+            rest = tuple(value for other, value in combination.items() if other != name)
+            by_rest.setdefault(rest, []).append(count)
+    return Mover(
+        reading=name,
+        counts={value: counts.get(_key(view, {**chosen, name: value})) for value in listed},
+        most=max((max(found) - min(found) for found in by_rest.values()), default=0),
+    )
