@@ -29,7 +29,7 @@ _FIELDS = ("stage", *ATTRIBUTES[:-1])
 
 
 def _template(text: str) -> str:
-    unknown = [name for name in re.findall(r"\{(\w*)\}", text) if name not in _FIELDS]
+    unknown = [name for name in re.findall(r"\{([^{}]*)\}", text) if name not in _FIELDS]
     if unknown:
         raise UnknownNameError(f"template {quoted(text)}", "field", unknown[0], [f"{{{name}}}" for name in _FIELDS])
     return text

@@ -13,10 +13,10 @@ from worlds import random_world, worlds
 
 from individuation import TraceError, individuate, open_trace, why
 from individuation.criteria import find_view
+from individuation.explanation import alternatives
 from individuation.reasons import Chain, Cut, Fork, Missing, Passes, SharedKey
 from individuation.sharing import sharing, sharing_holds
 from individuation.telling import told_sharing
-from individuation.explanation import alternatives
 from rules.readings import complete
 from rules.registry import VIEWS
 
@@ -31,13 +31,13 @@ def some_readings(rng, view):
             continue
 
 
-def explanations(seed, how_many, views=tuple(VIEWS.values())):
+def explanations(seed, how_many, views=None):
     """Explanations of random pairs of stages on random traces, under random views and readings."""
     rng = random.Random(seed)
     while how_many > 0:
         trace = open_trace(random_world(rng))
         stages = trace.stages()
-        for view in views:
+        for view in views or VIEWS.values():
             readings = some_readings(rng, view)
             a, b = (stages.name(rng.randrange(len(stages))) for _ in range(2))
             yield trace, view, readings, why(trace, a, b, view, **readings)
