@@ -1,4 +1,5 @@
-"""Make what comes from the code: docs/views.md, the outputs in docs/for-philosophers.md, and the pictures in docs/img.
+"""Make what comes from the code: docs/views.md, docs/commands, the outputs on the pages that show commands, and the
+pictures in docs/img.
 
     python docs/build.py            write them
     python docs/build.py --check    write nothing; name the files that the code would have otherwise, and exit with 1
@@ -15,6 +16,7 @@ import shlex
 import sys
 from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parent
 VIEWS_PAGE = DOCS / "views.md"
-TUTORIAL = DOCS / "for-philosophers.md"
+COMMANDS = DOCS / "commands"
+EXECUTED = tuple(
+    DOCS / f"{name}.md"
+    for name in ("for-philosophers", "why", "sensitivity", "own-views", "cases", "comparing", "desiderata")
+)
+"""Pages whose console blocks show what the commands print."""
 VIEWS_PICTURE = DOCS / "img" / "views.svg"
 OVERVIEW_PICTURE = DOCS / "img" / "overview.svg"
 
@@ -31,7 +38,9 @@ EXAMPLE = "examples/qwen3-32b-aura.yaml"
 COLUMNS = 100
 TUTORIAL_COLUMNS = 92
 
-_CONSOLE = re.compile(r"```console\n\$ individuate (?P<command>[^\n]*)\n.*?```", re.DOTALL)
+_CONSOLE = re.compile(r"^```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+_COMMAND = re.compile(r"^\$ individuate (?P<command>.*)$", re.MULTILINE)
+_FILE = re.compile(r"^<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # semantics.md §7, laws 1 to 3, with branching=one: the first refines the second. Each view stands for its default
 # readings; the others are named.
@@ -250,27 +259,81 @@ def _theme() -> TerminalTheme:
     return TerminalTheme((255, 255, 255), (27, 31, 36), ansi, ansi)
 
 
-# --- docs/for-philosophers.md
+# --- pages that show commands
 
 
-def tutorial_page() -> str:
-    """The tutorial as it is written, with what each of its commands prints now."""
-    return _CONSOLE.sub(lambda block: _shown(block["command"]), TUTORIAL.read_text(encoding="utf-8"))
+def executed_page(page: Path) -> str:
+    """A page as it is written, with what each of its commands prints now.
+
+    Commands run where the page's reader would run them: beside the examples, and beside the files that the page shows
+    (`<!-- file: NAME -->` before a block).
+    """
+    text = page.read_text(encoding="utf-8")
+    with TemporaryDirectory() as folder, chdir(folder):
+        for name in ("examples", "individuation"):
+            Path(name).symlink_to(DOCS.parent / name)
+        for file in _FILE.finditer(text):
+            Path(file["name"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(file["name"]).write_text(file["body"], encoding="utf-8")
+        return _CONSOLE.sub(lambda block: f"```console\n{_shown(block['body'])}```", text)
 
 
-def _shown(command: str) -> str:
+def _shown(body: str) -> str:
+    lines: list[str] = []
+    for command in _COMMAND.findall(body):
+        lines += [*([""] if lines else []), f"$ individuate {command}", *_printed(shlex.split(command))]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _printed(words: list[str]) -> list[str]:
     from click.testing import CliRunner
 
     from individuation.cli.main import cli
 
-    with chdir(DOCS.parent):
-        runner = CliRunner(env={"COLUMNS": str(TUTORIAL_COLUMNS), "NO_COLOR": "1"})
-        result = runner.invoke(cli, shlex.split(command), prog_name="individuate", catch_exceptions=False)
-    lines = [line.rstrip() for line in result.stdout.strip("\n").splitlines()]
-    return "\n".join(["```console", f"$ individuate {command}", *lines, "```"])
+    runner = CliRunner(env={"COLUMNS": str(TUTORIAL_COLUMNS), "NO_COLOR": "1"})
+    result = runner.invoke(cli, words, prog_name="individuate", catch_exceptions=False)
+    return [line.rstrip() for line in result.output.strip("\n").splitlines()]
+
+
+# --- docs/commands
+
+
+def command_pages() -> dict[Path, str]:
+    """A page for each command, from its `--help`, and one that lists them."""
+    import click
+
+    from individuation.cli.main import cli
+
+    context = click.Context(cli, info_name="individuate")
+    names = cli.list_commands(context)
+    pages = {COMMANDS / f"{name}.md": _command_page(f"individuate {name}", [name, "--help"]) for name in names}
+    said = {name: cli.get_command(context, name).get_short_help_str(200) for name in names}
+    rows = "".join(f"- [`individuate {name}`]({name}.md): {said[name]}\n" for name in names)
+    pages[COMMANDS / "index.md"] = (
+        f"{_MADE}\n# Commands\n\n`individuate TRACE` is `individuate count TRACE`.\n\n{rows}\n"
+        + _command_page("individuate", ["--help"]).removeprefix(f"{_MADE}\n").replace("# individuate", "## individuate")
+    )
+    return pages
+
+
+_MADE = "<!-- Made by docs/build.py from `--help` (`make docs`). Do not edit. -->\n"
+
+
+def _command_page(title: str, words: list[str]) -> str:
+    text = "\n".join(_printed(words))
+    return f"{_MADE}\n# {title}\n\n```text\n{text}\n```\n"
 
 
 # --- all of them
+
+
+def _pages() -> dict[Path, str]:
+    return {
+        VIEWS_PAGE: views_page(),
+        **command_pages(),
+        **{page: executed_page(page) for page in EXECUTED if page.exists()},
+        OVERVIEW_PICTURE: overview_picture(),
+    }
 
 
 def stale() -> list[str]:
@@ -278,22 +341,19 @@ def stale() -> list[str]:
     found = []
     if not VIEWS_PICTURE.exists():
         found.append(VIEWS_PICTURE)
-    for path, text in (
-        (VIEWS_PAGE, views_page()),
-        (TUTORIAL, tutorial_page()),
-        (OVERVIEW_PICTURE, overview_picture()),
-    ):
+    for path, text in _pages().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             found.append(path)
+    found += [path for path in sorted(COMMANDS.glob("*.md")) if path not in command_pages()]
     return [path.relative_to(DOCS.parent).as_posix() for path in found]
 
 
 def build() -> None:
     """Write all pages and pictures."""
     OVERVIEW_PICTURE.parent.mkdir(exist_ok=True)
-    VIEWS_PAGE.write_text(views_page(), encoding="utf-8")
-    TUTORIAL.write_text(tutorial_page(), encoding="utf-8")
-    OVERVIEW_PICTURE.write_text(overview_picture(), encoding="utf-8")
+    COMMANDS.mkdir(exist_ok=True)
+    for path, text in _pages().items():
+        path.write_text(text, encoding="utf-8")
     drawn = views_picture()
     if drawn is None:
         print("docs/build.py: there is no `dot` (Graphviz), so docs/img/views.svg stays as it is", file=sys.stderr)

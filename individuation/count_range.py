@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from individuation.boundaries import MOST_PLACES, Barcode, barcode, boundaries, plausible_interval
+from individuation.chances import Distribution, distribution
 from individuation.ranges import MOST_WORK, CountRange, over_readings
 from rules.readings import Value
 from rules.view import View
 from traces.facts import Facts
 from traces.stages import StageTable
 
+_MOST_DRAWS = 1000
 _WORK_OF_A_PLACE = 20
 """How many times as much work it takes to label a stage anew as to count it."""
 
@@ -19,7 +21,8 @@ _WORK_OF_A_PLACE = 20
 def range_of(
     view: View, recordings: Sequence[Facts], stages: StageTable, labelling: str | None, values: Mapping[str, Value]
 ) -> CountRange | None:
-    """The least and the greatest count over readings, and over plausible boundaries on the readings given.
+    """The least and the greatest count over readings, and over plausible boundaries on the readings given; where turns
+    say how probable their regions are, also the 90 % interval of the count.
 
     On large traces one reading at a time is changed and fewer boundaries are tried; the range then says "at least".
     """
@@ -29,7 +32,17 @@ def range_of(
         found = code.range if found is None else found.including(code.range)
     if places < 1 and found is not None:
         found = replace(found, complete=False)
-    return found
+    draws = min(_MOST_DRAWS, MOST_WORK // max(len(stages), 1))
+    return with_chances(found, distribution(view, stages, values, draws) if draws else None)
+
+
+def with_chances(found: CountRange | None, chances: Distribution | None) -> CountRange | None:
+    """A range that also holds the 90 % interval of a distribution.
+
+    >>> str(with_chances(CountRange(2, 2), Distribution({1: 0.2, 2: 0.8}, "exact", 1)))
+    '1-2'
+    """
+    return found if found is None or chances is None else found.including(CountRange(*chances.interval()))
 
 
 def plausible_barcodes(

@@ -9,7 +9,7 @@ from typing import Any
 
 from individuation.boundaries import Barcode, barcode, named_boundary, parsed_vary
 from individuation.chances import Distribution, distribution
-from individuation.count_range import plausible_barcodes
+from individuation.count_range import plausible_barcodes, with_chances
 from individuation.criteria import find_view
 from individuation.engine import Openable, Trace, open_trace
 from individuation.html import preformatted
@@ -35,11 +35,11 @@ class Sensitivity:
 
     @property
     def range(self) -> CountRange | None:
-        """The least and the greatest count over readings and boundaries."""
+        """The least and the greatest count over readings and boundaries, with the 90 % interval of the distribution."""
         found = self.over_readings.range
         for code in self.over_boundaries:
             found = code.range if found is None else found.including(code.range)
-        return found
+        return with_chances(found, self.chances)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; infinity is null."""

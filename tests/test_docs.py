@@ -24,6 +24,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from click.testing import CliRunner
 
 from individuation import VIEWS, TraceError, overview
 from individuation.cli.main import cli
+from individuation.view_files import read_view
 from rules.readings import ALL
 from traces import schema, text, vocabulary
 from traces.file import read_spaces
@@ -40,7 +42,11 @@ from traces.file import read_spaces
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-RUNNABLE = ("docs/trace-format.md", "docs/store.md", "docs/for-philosophers.md", "docs/cases.md", "README.md")
+EXECUTED = tuple(
+    f"docs/{name}.md"
+    for name in ("for-philosophers", "why", "sensitivity", "own-views", "cases", "comparing", "desiderata")
+)
+RUNNABLE = ("docs/trace-format.md", "docs/store.md", *EXECUTED, "README.md")
 
 _BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
@@ -58,6 +64,16 @@ def build_script():
 
 def test_pages_and_pictures_made_from_the_code_are_current():
     assert build_script().stale() == [], "run `make docs`"
+
+
+def test_every_command_has_a_page_and_is_listed():
+    names = cli.list_commands(None)
+    assert {page.stem for page in (DOCS / "commands").glob("*.md")} == {*names, "index"}
+    listed = (DOCS / "commands" / "index.md").read_text(encoding="utf-8")
+    for name in names:
+        page = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
+        assert "Examples:" in page, name
+        assert f"({name}.md)" in listed
 
 
 def test_every_view_and_reading_is_on_the_page_of_views():
@@ -116,7 +132,7 @@ def blocks(page):
 def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
-    if page in ("docs/for-philosophers.md", "docs/cases.md"):
+    if page in EXECUTED:
         monkeypatch.setenv("COLUMNS", str(build_script().TUTORIAL_COLUMNS))
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     for folder in ("examples", "individuation"):
@@ -127,6 +143,7 @@ def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
     for block in blocks(page):
         place = f"{page}:{block.line}"
         if block.file is not None:
+            Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.body, encoding="utf-8")
         match block.kind:
             case "yaml" | "json" if re.match(r"(#.*\n)*\W*individuation\b", block.body):
@@ -142,6 +159,13 @@ def test_examples_run_and_give_what_the_page_shows(page, tmp_path, monkeypatch):
                 exec(compile(block.body, place, "exec"), {})
             case "sql":
                 output = _query(block.body)
+            case "toml" if block.file is None:
+                assert tomllib.loads(block.body), place
+            case "toml" if block.file.startswith("broken"):
+                with pytest.raises(TraceError):
+                    read_view(Path(block.file))
+            case "toml":
+                assert read_view(Path(block.file)).name in block.body, place
             case "text":
                 assert block.body.splitlines() == output, place
             case _:
