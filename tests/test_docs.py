@@ -219,7 +219,11 @@ def _run(body, place):
 
 
 def _same_lines(expected, found, place):
-    """Whether lines are as shown, blanks at their ends aside; `...` stands for any number of lines."""
+    """Whether lines are as shown, blanks at their ends and empty lines after the last aside; `...` stands for any lines."""
+    while expected and not expected[-1]:
+        expected = expected[:-1]
+    while found and not found[-1].strip():
+        found = found[:-1]
     pattern = "".join(".*" if line == "..." else f"{re.escape(line.rstrip())}\n" for line in expected)
     shown = "".join(f"{line.rstrip()}\n" for line in found)
     assert re.fullmatch(pattern, shown, re.S), f"{place}\n{shown}"
