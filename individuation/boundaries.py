@@ -19,9 +19,8 @@ from rules.view import View
 from traces.errors import TraceError, UnknownNameError
 from traces.facts import Facts, Floats
 from traces.identity import models_named
-from traces.labelling import STATED, axis_values
-from traces.stages import ASSISTANT
-from traces.together import together
+from traces.labelling import STATED, axis_values, labelling_names, regions_of
+from traces.stages import ASSISTANT, StageTable
 from traces.vocabulary import Space
 
 MOST_PLACES = 400
@@ -131,6 +130,7 @@ def parsed_vary(text: str) -> tuple[str, float, float, float | None]:
 
 def barcode(
     view: View,
+    stages: StageTable,
     recordings: Sequence[Facts],
     labelling: str | None,
     readings: Mapping[str, Value],
@@ -140,7 +140,7 @@ def barcode(
     step: float | None = None,
     most: int = MOST_PLACES,
 ) -> Barcode:
-    """The counts of a view as a boundary moves from `low` to `high`.
+    """The counts of a view as a boundary moves from `low` to `high`. `stages`: those of the recordings as they are.
 
     Where more than `most` coordinates lie between, that many places are tried, evenly among them.
     """
@@ -152,7 +152,7 @@ def barcode(
     edges = [low, *inner.tolist(), high]
 
     def count(at: float) -> int:
-        found = view.rule(together(moved(recordings, labelling, boundary, at), labelling), readings).count
+        found = view.rule(_relabelled(stages, moved(recordings, labelling, boundary, at), labelling), readings).count
         return 0 if found is None else found
 
     stretches: list[Stretch] = []
@@ -189,6 +189,18 @@ def plausible_interval(
 def moved(recordings: Sequence[Facts], labelling: str | None, boundary: Boundary, at: float) -> list[Facts]:
     """The same recordings with a boundary elsewhere. Only the interpretation changes; no fact does."""
     return [_moved(facts, labelling, boundary, at) for facts in recordings]
+
+
+def _relabelled(stages: StageTable, recordings: Sequence[Facts], labelling: str | None) -> StageTable:
+    """The same stages in the regions that recordings give them; links and all else do not hang on regions."""
+    region = np.full(len(stages), -1, np.int32)
+    for number, facts in enumerate(recordings):
+        if labelling is None or labelling in labelling_names(facts):
+            found = regions_of(facts, labelling)
+            codes = np.array([*(stages.regions.names.index(name) for name in found.names), -1], np.int32)
+            mine = stages.recording == number
+            region[mine] = codes[found.of_turn[stages.turn[mine]]]
+    return replace(stages, region=region)
 
 
 def _moved(facts: Facts, labelling: str | None, boundary: Boundary, at: float) -> Facts:

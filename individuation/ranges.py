@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 
@@ -21,8 +21,12 @@ from traces.stages import REBUILD, UNKNOWN, StageTable
 Counting = Callable[[Mapping[str, Value]], int | None]
 
 _MOST_DRIFTS = 8
-MOST_WORK = 30_000_000
-"""Stages times combinations that are counted without being asked; beyond it readings are changed one at a time."""
+MOST_WORK = 4_000_000
+"""Stages times counts that are spent on a range without being asked for one: about half a second."""
+
+_FEWEST = 3
+_TELLING = ("user_turns", "reconstruction", "recurrence", "edits", "branching", "outside", "weights", "unknown_cache")
+"""Which readings are changed first where not all can be."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class OverReadings:
 def over_readings(view: View, stages: StageTable, chosen: Mapping[str, Value], most: int = MOST_WORK) -> OverReadings:
     """Count under every admissible combination of a view's readings.
 
-    `most`: stages times combinations beyond which only one reading at a time is changed from those chosen.
+    `most`: stages times combinations that may be counted. Beyond it one reading at a time is changed from those chosen,
+    and only some of them if that is too many as well.
 
     >>> from rules.registry import VIEWS
     >>> from traces.file import facts_from_data
@@ -95,7 +100,8 @@ def over_readings(view: View, stages: StageTable, chosen: Mapping[str, Value], m
     distinct = {_key(view, chosen): dict(chosen)} | {_key(view, c): c for c in reversed(everything)}
     whole = len(distinct) * len(stages) <= most
     if not whole:
-        distinct = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
+        some = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
+        distinct = dict(islice(some.items(), max(_FEWEST, most // len(stages))))
     counts = {key: view.rule(stages, combination).count for key, combination in distinct.items()}
     found = {key: count for key, count in counts.items() if count is not None}
     changed = {key: sum(distinct[key][name] != value for name, value in chosen.items()) for key in found}
@@ -134,6 +140,9 @@ def _matters(view: View, stages: StageTable, name: str) -> bool:
     """Whether a reading can make a difference; where the view declares nothing, any can."""
     if view.declaration is None:
         return True
+    if view.declaration.uninstantiated:
+        # How many regions there are does not hang on which are entered.
+        return False
     kinds = np.bincount(stages.own_kind[stages.own_kind >= 0], minlength=UNKNOWN + 1) if len(stages) else [0] * 5
     match name:
         case "reconstruction":
@@ -175,8 +184,9 @@ def _one_at_a_time(
     view: View, options: Mapping[str, list[Value]], chosen: Mapping[str, Value]
 ) -> Iterator[dict[str, Value]]:
     yield dict(chosen)
-    for name, listed in options.items():
-        for value in listed:
+    first = {name: place for place, name in enumerate(_TELLING)}
+    for name in sorted(options, key=lambda name: first.get(name, len(first))):
+        for value in options[name]:
             try:
                 yield complete(view.readings, {**chosen, name: value}, view.name)
             except TraceError:

@@ -79,7 +79,7 @@ def sensitivity(
     vary: Sequence[str] = (),
     draws: int = 10_000,
     seed: int = 0,
-    most: int = 10 * MOST_WORK,
+    most: int = 100 * MOST_WORK,
     **readings: object,
 ) -> Sensitivity:
     """How the count of a view hangs on readings, on region boundaries, and on the probabilities of regions.
@@ -117,9 +117,11 @@ def _barcodes(
     for text in vary:
         name, low, high, step = parsed_vary(text)
         boundary = named_boundary(trace.recordings, labelling, name)
-        found.append(barcode(view, trace.recordings, labelling, values, boundary, low, high, step))
+        found.append(
+            barcode(view, trace.stages(labelling), trace.recordings, labelling, values, boundary, low, high, step)
+        )
     if not vary and view.is_persona_view:
-        found = plausible_barcodes(view, trace.recordings, labelling, values)
+        found = plausible_barcodes(view, trace.stages(labelling), trace.recordings, labelling, values)
     return found
 
 

@@ -18,7 +18,7 @@ from traces.stages import StageTable
 
 
 def effective_regions(stages: StageTable, readings: Readings) -> Codes:
-    """The effective region code of each stage (int32 [stages], -1 for none).
+    """The effective region code of each stage (int32 [stages], -1 for none). Do not write into it: it is kept.
 
     `readings` needs `user_turns` and `outside`.
 
@@ -31,12 +31,18 @@ def effective_regions(stages: StageTable, readings: Readings) -> Codes:
     >>> effective_regions(stages, {"user_turns": "intermittent", "outside": "none"}).tolist()
     [-1, 0, -1]
     """
+    asked = ("effective regions", readings["user_turns"], readings["outside"])
+    if asked not in stages.worked_out:
+        stages.worked_out[asked] = _effective(stages, readings)
+    found: Codes = stages.worked_out[asked]
+    return found
+
+
+def _effective(stages: StageTable, readings: Readings) -> Codes:
     region = stages.region
     if readings["outside"] == "last":
         region = _kept(stages, region)
-    if readings["user_turns"] == "intermittent":
-        return region
-    return _poised(stages, region)
+    return region if readings["user_turns"] == "intermittent" else _poised(stages, region)
 
 
 def _kept(stages: StageTable, region: Codes) -> Codes:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import random_world, worlds
 
-from individuation import TraceError, individuate, open_trace
-from individuation.boundaries import boundaries, named_boundary, parsed_vary
+from individuation import Trace, TraceError, individuate, open_trace
+from individuation.boundaries import boundaries, moved, named_boundary, parsed_vary
 from individuation.chances import distribution, outcomes
 from individuation.ranges import over_readings, values
 from individuation.robustness import sensitivity
@@ -98,6 +98,17 @@ def test_the_barcode_says_the_count_at_every_place_between_the_coordinates(low, 
             .count
             == stretch.count
         )
+
+
+@pytest.mark.parametrize("labelling", [None, "assistant-axis"])
+def test_the_counts_of_a_barcode_are_those_of_the_trace_with_the_boundary_drawn_there(labelling):
+    traces = [AURA, "examples/qwen3-32b-aura-capped.yaml"]
+    for opened in (open_trace(AURA), open_trace(*traces)):
+        found = sensitivity(opened, "instance-persona", labelling=labelling, vary=[f"{BOUND}=-90..0:15"])
+        code = found.over_boundaries[0]
+        for at, count in code.samples:
+            drawn = Trace(moved(opened.recordings, labelling, code.boundary, at))
+            assert individuate(drawn, "instance-persona", labelling=labelling).count == count
 
 
 def test_the_bound_of_a_neighbour_at_the_same_place_moves_along():

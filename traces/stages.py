@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,6 +219,13 @@ class StageTable:
     def before(self) -> Longs:
         """Tokens before each stage on its path. Only meaningful where `tokens_known`."""
         return sums_from_root(self.previous, self.tokens) - self.tokens
+
+    @cached_property
+    def worked_out(self) -> dict[tuple[object, ...], Any]:
+        """What was worked out of these stages and may be asked for again, by whom and with what. Not to be written into
+        by anybody else.
+        """
+        return {}
 
     @property
     def tokens_known(self) -> bool:
