@@ -75,6 +75,11 @@ class Trace:
         stages = self.stages(labelling)
         return stage_graph(stages, overview(self, views=views, labelling=labelling), times(self.recordings, stages))
 
+    def _repr_html_(self) -> str:
+        from individuation.notebook import trace_html
+
+        return trace_html(self)
+
     def __repr__(self) -> str:
         stages = sum(len(facts.turns) for facts in self.recordings)
         return (

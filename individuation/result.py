@@ -54,7 +54,7 @@ class Result:
         return cls(view.name, shown, verdict.count, Minds(table), caveats, verdict, stages, view, ranging)
 
     def __repr__(self) -> str:
-        return f"<Result {self.view}: {self.count_text} minds, {len(self.caveats)} caveats>"
+        return f"<Result {self.view}: {self.minds_text}, {len(self.caveats)} caveats>"
 
     @cached_property
     def range(self) -> CountRange | None:
@@ -65,8 +65,14 @@ class Result:
 
     @property
     def count_text(self) -> str:
-        """The count as it is printed: with its range, under a persona view."""
-        count = "no count of" if self.count is None else f"{self.count:,}"
+        """The count as a table has it: with its range under a persona view, `2 (1-4)`; `-` for none."""
+        count = "-" if self.count is None else f"{self.count:,}"
+        return count if self.range is None else f"{count} ({self.range})"
+
+    @property
+    def minds_text(self) -> str:
+        """The count with its noun, and with its range under a persona view: `2 minds (1-4)`."""
+        count = "no count of minds" if self.count is None else f"{self.count:,} mind{'' if self.count == 1 else 's'}"
         return count if self.range is None else f"{count} ({self.range})"
 
     def _repr_html_(self) -> str:
@@ -76,8 +82,7 @@ class Result:
             (mind.label, len(mind.stages), mind.tokens if mind.tokens is not None else "-") for mind in self.minds[:40]
         ]
         more = [f"... and {len(self.minds) - 40:,} minds more"] if len(self.minds) > 40 else []
-        caption = f"{self.view}: {self.count_text} {'mind' if self.count == 1 else 'minds'}"
-        return table(caption, ["mind", "stages", "tokens"], rows, [*more, *self.caveats])
+        return table(f"{self.view}: {self.minds_text}", ["mind", "stages", "tokens"], rows, [*more, *self.caveats])
 
     @property
     def readings_text(self) -> str:

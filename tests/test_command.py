@@ -58,7 +58,7 @@ def test_the_overview_says_what_it_rests_on_and_what_to_do_next(run, aura):
 
 def test_one_view_lists_its_minds(run, aura):
     text = " ".join(run(aura, "--view", "instance-persona").stdout.split())
-    assert "instance-persona: 2 (2-46) minds. Same mind iff" in text
+    assert "instance-persona: 2 minds (2-46). Same mind iff" in text
     assert "aura of" in text
     assert "drift/8 to" in text
     assert "user_turns=poised" in text

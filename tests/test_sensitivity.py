@@ -224,10 +224,10 @@ def test_a_persona_count_is_never_printed_without_its_range(run, cases):
     trace = str(cases / "aura-and-back.yaml")
     found = individuate(trace, "instance-persona")
     assert (found.range.low, found.range.high) == (2, 3)
-    assert "3 (2-3)" in repr(found)
-    assert "3 (2-3)" in found._repr_html_()
+    assert "3 minds (2-3)" in repr(found)
+    assert "3 minds (2-3)" in found._repr_html_()
     assert "3 (2-3)" in run(trace).stdout
-    assert "3 (2-3) minds" in run(trace, "--view", "instance-persona").stdout
+    assert "3 minds (2-3)" in run(trace, "--view", "instance-persona").stdout
     assert json.loads(run(trace, "-v", "instance-persona", "-f", "json").stdout)["range"] == {
         "low": 2, "high": 3, "complete": True,
     }  # fmt: skip

@@ -79,8 +79,7 @@ def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
     _say_what_is_counted(out, trace, result)
     if view.is_persona_view:
         _say_regions(out, result, labelling)
-    minds = f"{result.count_text} {'mind' if result.count == 1 else 'minds'}"
-    out.print(Text(f"{result.view}: {minds}. Same mind iff: {view.definition} ({view.source})."))
+    out.print(Text(f"{result.view}: {result.minds_text}. Same mind iff: {view.definition} ({view.source})."))
     if result.readings:
         out.print(Text(f"Readings: {result.readings_text}"))
     if isinstance(result.verdict, Tally):
