@@ -240,3 +240,55 @@ def test_names_with_line_breaks_or_markup_do_not_reach_a_notebook_raw():
     html = why(world, "<script>/0", "<script>/1", "thread")._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
+
+
+# --- the command
+
+
+def test_without_a_view_the_command_answers_under_every_view(run, cases):
+    text = run("why", str(cases / "gage.yaml"), "c1/1", "c1/3").stdout
+    for view in VIEWS.values():
+        assert f"\n{view.name}: same mind iff {view.definition} ({view.source})\n" in text
+    assert "4 stages of the one attend to keys and values computed in 2 stages of the other" in text
+
+
+def test_minds_can_be_named_instead_of_stages(run, cases):
+    words = ["why", str(cases / "gage.yaml"), "-v", "instance-persona"]
+    by_label = run(*words, "assistant of wren in c1", "evil of wren in c1").stdout
+    by_stage = run(*words, "c1/0", "c1/2").stdout
+    assert by_label == by_stage
+    assert "already connected to the other's mental life (§4.2)" in by_label
+
+
+def test_json_has_everything_and_can_be_read(run, cases):
+    file = str(cases / "gage.yaml")
+    data = json.loads(run("why", file, "c1/1", "c1/3", "-v", "instance-persona", "-f", "json").stdout)
+    found = why(file, "c1/1", "c1/3", "instance-persona")
+    assert data["evidence"] == json.loads(json.dumps(found.to_dict()))["evidence"]
+    assert data["sharing"]["reached"] == 2
+    assert len(json.loads(run("why", file, "c1/1", "c1/3", "-f", "json").stdout)) == len(VIEWS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["c1/1", "c1/99"], '"c1/99"'),
+        (["c1/1", "nobody"], '"nobody"'),
+        (["c1/1", "c1/3", "-v", "thred"], 'did you mean "thread"'),
+        (["c1/1", "c1/3", "-v", "thread", "-r", "edits=cut"], 'no reading "edits"'),
+        (["c1/1", "c1/3", "-r", "edits"], "NAME=VALUE"),
+        (["c1/1", "c1/3", "-r", "edits=maybe"], '"maybe"'),
+        (["c1/1", "c1/3", "--labelling", "none"], 'no labelling "none"'),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(words, said, run, cases):
+    result = run("why", str(cases / "gage.yaml"), *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_long_chain_is_drawn_together_and_still_says_what_it_consists_of(run):
+    text = run("why", "examples/qwen3-32b-aura.yaml", "drift/8", "drift/45", "-v", "virtual-instance").stdout
+    assert "35 unknown, all of them carry" in text
+    assert len(text.splitlines()) < 10
