@@ -113,9 +113,21 @@ def test_beyond_some_stages_those_that_only_follow_each_other_are_one_box():
     assert list(Read(many).clusters.values()) == [["c1/0-40\n41 stages, unknown links"]]
 
 
-def test_a_box_never_hides_a_change_of_mind_model_server_or_link():
-    trace = world(long_turns(300, models=2, servers=3))
-    drawn, result = graph(trace, "instance-persona")
+def caches_in_turn():
+    turns = long_turns(300)
+    turns[0]["server"] = "here"
+    for i, turn in enumerate(turns[1:], 1):
+        turn |= {"cache": ("retained", "rebuilt")[i // 20 % 2], "edited": i % 70 == 0}
+    return world(turns)
+
+
+@pytest.mark.parametrize(
+    ("trace", "view"),
+    [(world(long_turns(300, models=2, servers=3)), "instance-persona"), (caches_in_turn(), "thread")],
+    ids=["servers", "caches"],
+)
+def test_a_box_never_hides_a_change_of_mind_model_server_or_link(trace, view):
+    drawn, result = graph(trace, view)
     stages = result.stages
     boxes = [text_of(box).split()[0].removeprefix("c1/") for box in Read(drawn).boxes.values()]
     spans = sorted((int(box.split("-")[0]), int(box.split("-")[-1])) for box in boxes)
@@ -124,6 +136,7 @@ def test_a_box_never_hides_a_change_of_mind_model_server_or_link():
         for column in (stages.model, stages.server, result.verdict.mind):
             assert len(set(column[first : last + 1].tolist())) == 1
         assert len(set(stages.own_kind[first + 1 : last + 1].tolist())) <= 1
+        assert not stages.edited[first + 1 : last + 1].any()
 
 
 def test_too_many_boxes_are_refused():

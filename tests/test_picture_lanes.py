@@ -229,7 +229,9 @@ def test_kinds_of_link_differ_without_colour():
 def test_the_link_back_to_a_models_own_stage_is_an_arc(cases):
     drawn = scene_of(cases / "router-return.yaml", interactive=True)
     (arc,) = [item for item in drawn.walk() if isinstance(item, Path) and item.title == "c1/1 to c1/4: rebuild"]
-    assert any(letter == "C" for letter, _ in arc.steps)
+    (_, start), (letter, bend) = arc.steps
+    assert letter == "C"
+    assert min(bend[1], bend[3]) > start[1] + 8
 
 
 def test_an_edit_a_transfer_and_a_shared_prefix_are_marked(cases):

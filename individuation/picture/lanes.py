@@ -234,25 +234,27 @@ class _Lanes:
         )
 
     def _footer(self, results: Sequence[Result], y: float, scene: Scene) -> float:
-        said = ["A row is a view; a stretch of one number and colour is one mind of that view."]
+        how = ["A row is a view; a stretch of one number and colour is one mind of that view."]
         if any(result.range is not None for result in results):
-            said.append("In brackets: the range over readings and plausible region boundaries.")
-        if self.time.left_out:
-            said.append(f"{counted(self.time.left_out, 'conversation')} more: not drawn.")
-        if self.more_curves:
-            said.append(f"{counted(self.more_curves, 'axis', 'axes')} more: not drawn.")
+            how.append("In brackets: the range over readings and plausible region boundaries.")
         if self.time.merged:
-            said.append("Stages that do not differ are drawn as one.")
+            how.append("Stages that do not differ are drawn as one.")
+        left_out = []
+        if self.time.left_out:
+            left_out.append(f"{counted(self.time.left_out, 'conversation')} more: not drawn.")
+        if self.more_curves:
+            left_out.append(f"{counted(self.more_curves, 'axis', 'axes')} more: not drawn.")
         for result in results:
             if isinstance(result.verdict, Tally):
                 many = "no count" if result.count is None else f"{result.count:,}"
-                said.append(f"{result.view}: {many}, too many for a row.")
+                left_out.append(f"{result.view}: {many}, too many for a row.")
         caveats = len({caveat for result in results for caveat in result.caveats})
         if caveats:
-            said.append(f"{counted(caveats, 'caveat')}: individuate TRACE lists them.")
-        for text in wrapped(" ".join(said), self.width - 2 * MARGIN, NORMAL):
-            y += 14
-            scene.items.append(Text(MARGIN, y, text, NORMAL, "muted"))
+            left_out.append(f"{counted(caveats, 'caveat')}: individuate TRACE lists them.")
+        for said in (how, left_out):
+            for text in wrapped(" ".join(said), self.width - 2 * MARGIN, NORMAL) if said else ():
+                y += 14
+                scene.items.append(Text(MARGIN, y, text, NORMAL, "muted"))
         return y
 
     def _description(self, results: Sequence[Result]) -> str:

@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from individuation.picture.captions import counted
 from individuation.picture.frame import MARGIN, NORMAL, SMALL
 from individuation.picture.lettering import shortened, text_width
 from individuation.picture.palette import mind_hatch, mind_role, on, over
 from individuation.picture.rows import MIXED_LOOK, ROLE_LOOK
 from individuation.picture.scene import Circle, Group, Item, Rect, Text
-from individuation.picture.strokes import SAYS, diamond, stroke, triangle
+from individuation.picture.strokes import SAYS, diamond, question_mark, stroke, triangle
 from individuation.result import Result
 from rules.view import Tally
-from traces.stages import LINKS
+from traces.stages import LINKS, UNKNOWN
 
-MOST_MINDS = 12
+MOST_MINDS = 20
 _LINE = 16.0
 _COLUMN = 190.0
 _SAMPLE = 26.0
+_HOLE = 3 * _LINE
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def counted_minds(result: Result) -> str:
 def listed(result: Result, drawn: set[int]) -> Listed:
     """The minds to list: those drawn, and those that no stage belongs to at all."""
     table = result.minds.table
-    empty = [i for i in range(len(table)) if table.count[i] == 0] if table is not None and len(table) < 10_000 else []
+    empty = np.flatnonzero(table.count == 0)[:MOST_MINDS].tolist() if table is not None else []
     return Listed(result, [*sorted(drawn), *(i for i in empty if i not in drawn)], counted_minds(result))
 
 
@@ -62,9 +65,11 @@ def minds_legend(views: Sequence[Listed], top: float, width: float) -> tuple[Gro
     columns = max(1, min(len(shown), int((width - 2 * MARGIN + 16) // _COLUMN)))
     room = (width - 2 * MARGIN + 16) / columns
     bottoms = [top] * columns
-    for view in shown:
-        # Each goes where there is room first, so that a long list leaves no hole beside it.
-        number = min(range(columns), key=lambda column: bottoms[column])
+    for place, view in enumerate(shown):
+        # In rows, but so that a long list leaves no hole beside it.
+        number, first = place % columns, min(range(columns), key=lambda column: bottoms[column])
+        if bottoms[number] > bottoms[first] + _HOLE:
+            number = first
         bottoms[number] = _column(view, MARGIN + number * room, bottoms[number], room - 16, group) + 10
     return group, max(bottoms) - 10 if shown else top
 
@@ -148,9 +153,10 @@ def keys_legend(keys: Sequence[Key], top: float, width: float) -> tuple[Group, f
 
 def _sample(what: str, x: float, y: float) -> list[Item]:
     """A mark as it looks in the picture, around the height `y`."""
-    if what in LINKS:
-        return [*stroke((("M", (x, y)), ("L", (x + _SAMPLE, y))), LINKS.index(what))]
     middle = x + _SAMPLE / 2
+    if what in LINKS:
+        lines = stroke((("M", (x, y)), ("L", (x + _SAMPLE, y))), LINKS.index(what))
+        return [*lines, *question_mark(middle, y)] if what == LINKS[UNKNOWN] else lines
     look: dict[str, Any]
     match what:
         case "edited":

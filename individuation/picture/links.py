@@ -7,8 +7,8 @@ from itertools import pairwise
 from individuation.picture.blocks import MIXED, Block, coarsened, runs
 from individuation.picture.frame import SMALL, Frame
 from individuation.picture.lettering import text_width
-from individuation.picture.scene import Circle, Command, Group, Item, Path, Rect, Text, plate
-from individuation.picture.strokes import diamond, stroke, triangle
+from individuation.picture.scene import Circle, Command, Group, Item, Path, Text, plate
+from individuation.picture.strokes import QUESTION, diamond, question_mark, stroke, triangle
 from individuation.picture.timeline import Strip
 from traces.stages import LINKS, UNKNOWN
 
@@ -90,7 +90,7 @@ def _along(frame: Frame, block: Block, x1: float, x2: float, y: float, group: Gr
 
 def _question_marks(frame: Frame, block: Block, y: float) -> list[Item]:
     """A "?" between two stages every so often, where there is room between their dots."""
-    wide = text_width("?", SMALL)
+    wide = text_width("?", QUESTION)
     items: list[Item] = []
     last = -1e9
     for row in range(block.first, block.last + 1):
@@ -98,8 +98,7 @@ def _question_marks(frame: Frame, block: Block, y: float) -> list[Item]:
         room = x2 - x1 if frame.step >= _NODES_APART else 99.0
         at = (x1 + x2) / 2
         if room >= wide + 6 and at - last >= _SIGN_EVERY:
-            items.append(Rect(at - wide / 2 - 1, y - 4, wide + 2, 8, "ground"))
-            items.append(Text(at, y + 3.1, "?", SMALL, "ink", "middle"))
+            items.extend(question_mark(at, y))
             last = at
     return items
 

@@ -134,7 +134,7 @@ class Scene:
 def plate(text: Text) -> Rect:
     """The ground behind a text, so that a line that passes there does not strike it out."""
     left, top, right, bottom = text.box
-    return Rect(left - 2, top, right - left + 4, bottom - top, "ground")
+    return Rect(left - 1.5, top, right - left + 3, bottom - top, "ground")
 
 
 def line(points: Sequence[tuple[float, float]], **look: object) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from individuation.picture.scene import Command, Item, Path
+from individuation.picture.scene import Command, Item, Path, Text, plate
 from traces.stages import ATTENTION, LINKS, REBUILD, TRANSCRIPT, TRANSFER, UNKNOWN
+
+QUESTION = 8.5
+"""The size of the sign of an unknown link."""
 
 DASHES: dict[int, tuple[float, ...]] = {REBUILD: (1.6, 2.6), UNKNOWN: (6.0, 2.4, 1.4, 2.4)}
 
@@ -31,6 +34,12 @@ def stroke(
     if kind == TRANSCRIPT:
         return [Path(steps, "faint", 1.0, title=title, data=told)]
     return [Path(steps, "ink", 1.7, dash=DASHES.get(kind, ()), title=title, data=told)]
+
+
+def question_mark(x: float, y: float) -> list[Item]:
+    """The sign on a link of which the record does not say what it is."""
+    said = Text(x, y + 3.1, "?", QUESTION, "ink", "middle")
+    return [plate(said), said]
 
 
 def diamond(x: float, y: float, radius: float, title: str | None = None) -> Path:
