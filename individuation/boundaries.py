@@ -226,7 +226,7 @@ def _moved(facts: Facts, labelling: str | None, boundary: Boundary, at: float) -
 def _is_own(facts: Facts, labelling: str | None) -> bool:
     """Whether a labelling goes by the trace's own spaces."""
     if labelling is None:
-        return bool(facts.spaces) or not facts.labellings or bool((facts.stated >= 0).any())
+        return bool(facts.spaces) or not facts.labellings or STATED in labelling_names(facts)
     return labelling in facts.spaces or labelling == STATED
 
 

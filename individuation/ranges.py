@@ -18,7 +18,8 @@ from rules.view import View
 from traces.errors import TraceError
 from traces.stages import REBUILD, UNKNOWN, StageTable
 
-Counting = Callable[[Mapping[str, Value]], int | None]
+Progress = Callable[[str, int, int], None]
+"""Told of long work: what is gone through, how many of them are done, and of how many."""
 
 _MOST_DRIFTS = 8
 MOST_WORK = 4_000_000
@@ -80,7 +81,17 @@ class OverReadings:
     """How many of them can differ on this trace, and were counted."""
 
 
-def over_readings(view: View, stages: StageTable, chosen: Mapping[str, Value], most: int = MOST_WORK) -> OverReadings:
+def silent(what: str, done: int, of: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def over_readings(
+    view: View,
+    stages: StageTable,
+    chosen: Mapping[str, Value],
+    most: int = MOST_WORK,
+    progress: Progress = silent,
+) -> OverReadings:
     """Count under every admissible combination of a view's readings.
 
     `most`: stages times combinations that may be counted. Beyond it one reading at a time is changed from those chosen,
@@ -102,7 +113,10 @@ def over_readings(view: View, stages: StageTable, chosen: Mapping[str, Value], m
     if not whole:
         some = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
         distinct = dict(islice(some.items(), max(_FEWEST, most // len(stages))))
-    counts = {key: view.rule(stages, combination).count for key, combination in distinct.items()}
+    counts: dict[tuple[Value, ...], int | None] = {}
+    for key, combination in distinct.items():
+        counts[key] = view.rule(stages, combination).count
+        progress("readings", len(counts), len(distinct))
     found = {key: count for key, count in counts.items() if count is not None}
     changed = {key: sum(distinct[key][name] != value for name, value in chosen.items()) for key in found}
     low = min(found, key=lambda key: (found[key], changed[key]), default=None)

@@ -9,13 +9,19 @@ from typing import Any
 
 from individuation.boundaries import Barcode, barcode, named_boundary, parsed_vary
 from individuation.chances import Distribution, distribution
-from individuation.count_range import plausible_barcodes, with_chances
+from individuation.count_range import places_for, plausible_barcodes, with_chances
 from individuation.criteria import find_view
 from individuation.engine import Openable, Trace, open_trace
 from individuation.html import preformatted
-from individuation.ranges import MOST_WORK, CountRange, Mover, OverReadings, over_readings
+from individuation.ranges import CountRange, Mover, OverReadings, Progress, over_readings, silent
 from rules.readings import Value, complete
 from rules.view import View
+
+_WORK_ON_READINGS = 160_000_000
+_WORK_ON_BOUNDARIES = 60_000_000
+"""Stages times counts that are spent where somebody asks: up to half a minute."""
+
+_FEWEST_PLACES = 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def sensitivity(
     vary: Sequence[str] = (),
     draws: int = 10_000,
     seed: int = 0,
-    most: int = 100 * MOST_WORK,
+    progress: Progress = silent,
     **readings: object,
 ) -> Sensitivity:
     """How the count of a view hangs on readings, on region boundaries, and on the probabilities of regions.
@@ -99,29 +105,35 @@ def sensitivity(
     chosen = view if isinstance(view, View) else find_view(view)
     values = complete(chosen.readings, readings, chosen.name)
     stages = opened.stages(labelling)
-    over = over_readings(chosen, stages, values, most)
+    over = over_readings(chosen, stages, values, _WORK_ON_READINGS, progress)
     return Sensitivity(
         view=chosen.name,
         readings=_finite(values),
         count=over.count,
         over_readings=over,
-        over_boundaries=tuple(_barcodes(opened, chosen, labelling, values, vary)),
+        over_boundaries=tuple(_barcodes(opened, chosen, labelling, values, vary, progress)),
         chances=distribution(chosen, stages, values, draws, seed),
     )
 
 
 def _barcodes(
-    trace: Trace, view: View, labelling: str | None, values: Mapping[str, Value], vary: Sequence[str]
+    trace: Trace,
+    view: View,
+    labelling: str | None,
+    values: Mapping[str, Value],
+    vary: Sequence[str],
+    progress: Progress,
 ) -> list[Barcode]:
     found = []
-    for text in vary:
+    recordings, stages = trace.recordings, trace.stages(labelling)
+    most = max(_FEWEST_PLACES, places_for(view, stages, recordings, labelling, _WORK_ON_BOUNDARIES))
+    for number, text in enumerate(vary):
         name, low, high, step = parsed_vary(text)
         boundary = named_boundary(trace.recordings, labelling, name)
-        found.append(
-            barcode(view, trace.stages(labelling), trace.recordings, labelling, values, boundary, low, high, step)
-        )
+        found.append(barcode(view, stages, recordings, labelling, values, boundary, low, high, step, most))
+        progress("boundaries", number + 1, len(vary))
     if not vary and view.is_persona_view:
-        found = plausible_barcodes(view, trace.stages(labelling), trace.recordings, labelling, values)
+        found = plausible_barcodes(view, stages, recordings, labelling, values, most, progress)
     return found
 
 

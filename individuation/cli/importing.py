@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from traces.facts import Facts
 
 _LONG_TO_READ = 1_000_000
@@ -78,12 +76,13 @@ def import_(context: click.Context, files: tuple[str, ...], output: str, prefix:
 
 
 def _read_all(files: list[Path], no_text: bool) -> list[Facts]:
+    from individuation.cli.terminal import progress_bar
     from traces.recognition import read
     from traces.together import without_text
 
     sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
     recordings = []
-    with _bar(worth_it=sum(sizes) > _LONG_TO_READ) as bar:
+    with progress_bar(worth_it=sum(sizes) > _LONG_TO_READ) as bar:
         task = bar.add_task("Reading", total=sum(sizes))
         for file, size in zip(files, sizes, strict=True):
             facts = read(file)
@@ -93,10 +92,11 @@ def _read_all(files: list[Path], no_text: bool) -> list[Facts]:
 
 
 def _save(target: Path, recordings: list[Facts]) -> None:
+    from individuation.cli.terminal import progress_bar
     from traces.store import save
 
     total = sum(len(facts.turns) for facts in recordings)
-    with _bar(worth_it=total > _LONG_TO_STORE) as bar:
+    with progress_bar(worth_it=total > _LONG_TO_STORE) as bar:
         task = bar.add_task("Storing", total=total)
         before = [0]
 
@@ -106,12 +106,3 @@ def _save(target: Path, recordings: list[Facts]) -> None:
                 before[0] += of
 
         save(target, recordings, progress)
-
-
-def _bar(worth_it: bool) -> Progress:
-    import sys
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    return Progress(console=Console(stderr=True), transient=True, disable=not (worth_it and sys.stderr.isatty()))

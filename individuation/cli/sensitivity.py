@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+_LONG = 5_000
 
 
 @click.command(
@@ -52,6 +59,7 @@ def sensitivity(
     import json
 
     from individuation.cli.arguments import chosen_readings
+    from individuation.cli.terminal import progress_bar
     from individuation.criteria import all_views, find_view
     from individuation.engine import open_trace, readings_of
     from individuation.robustness import sensitivity as measured
@@ -59,10 +67,20 @@ def sensitivity(
     opened = open_trace(*traces)
     found = [find_view(name) for name in views] or [view for view in all_views() if view.readings]
     chosen = readings_of(found, chosen_readings(readings))
-    results = [
-        measured(opened, view, labelling=labelling, vary=vary, draws=draws, seed=seed, **chosen[view.name])  # type: ignore[arg-type]
-        for view in found
-    ]
+    results = []
+    with progress_bar(worth_it=len(opened.stages(labelling)) > _LONG) as bar:
+        for view in found:
+            task = bar.add_task(view.name)
+
+            def progress(what: str, done: int, of: int, name: str = view.name, task: TaskID = task) -> None:
+                bar.update(task, description=f"{name}: {what}", completed=done, total=of)
+
+            mine = chosen[view.name]
+            results.append(
+                measured(
+                    opened, view, labelling=labelling, vary=vary, draws=draws, seed=seed, progress=progress, **mine,
+                )
+            )  # fmt: skip
     if form == "json":
         data = [result.to_dict() for result in results]
         click.echo(json.dumps(data[0] if len(views) == 1 else data, indent=1, ensure_ascii=False, allow_nan=False))

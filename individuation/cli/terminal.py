@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
     from rich.table import Table
 
 _PIPE_WIDTH = 120
@@ -22,6 +23,14 @@ def console() -> Console:
     # NO_COLOR asks for plain text; rich by itself would still print bold.
     plain = bool(os.environ.get("NO_COLOR"))
     return Console(width=width, color_system=None if plain else "auto", highlight=False, emoji=False, soft_wrap=False)
+
+
+def progress_bar(worth_it: bool) -> Progress:
+    """A progress bar on standard error, gone when done; none where the work is short or nobody looks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True, disable=not (worth_it and sys.stderr.isatty()))
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> Table:

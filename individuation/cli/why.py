@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from individuation.engine import Trace
     from individuation.explanation import Explanation
     from individuation.reasons import Sharing
+    from individuation.result import Result
     from rules.view import View
 
 
@@ -92,7 +93,7 @@ def _answered(
 
     result = individuate(trace, view, labelling=labelling, **readings)
     stages = result.stages
-    minds = [None if _is_stage(stages, name) else result.minds.named(name) for name in (first, second)]
+    minds = [None if _is_stage(stages, name) else _mind(trace, result, name) for name in (first, second)]
     names = [
         name if mind is None else result.minds[mind].first or name
         for name, mind in zip((first, second), minds, strict=True)
@@ -105,6 +106,17 @@ def _answered(
     if pair[0] is None or pair[1] is None or pair[0] == pair[1]:
         return answer, None
     return answer, sharing(result, pair[0], pair[1])
+
+
+def _mind(trace: Trace, result: Result, name: str) -> int:
+    from traces.errors import TraceError, UnknownNameError
+
+    try:
+        return result.minds.named(name)
+    except UnknownNameError as error:
+        # The nearest name stands in the error; what a stage is called does not.
+        stage = f"a stage, such as {result.stages.name(0)}, or a mind under {result.view}: {error.expected}"
+        raise TraceError(trace.title, error.found, stage) from None
 
 
 def _is_stage(stages: Any, name: str) -> bool:
