@@ -108,6 +108,13 @@ def test_minds_that_share_stages_have_lines_of_their_own():
     assert "and 4 more minds" in root
 
 
+def test_stages_in_no_mind_are_dots_and_the_legend_says_so(cases):
+    text = printed(str(cases / "never-instantiated.yaml"), views=["instance-persona", "thread"])
+    assert set(lane(text, "instance-persona").strip()) == {"·"}
+    assert "· in no mind." in text
+    assert "in no mind" not in printed(tree(), views=["thread"], readings={"branching": "overlap"})
+
+
 def test_stages_that_share_a_column_are_marked_where_they_differ():
     text = printed(world(long_turns(5000, models=2)), views=["model", "thread"])
     assert set(lane(text, "model").strip()) == {"+"}

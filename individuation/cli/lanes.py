@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from rich.console import Console
-from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -84,6 +83,8 @@ class _Lanes:
         self.found: dict[str, set[int]] = {result.view: set() for result in results}
         self.kinds: set[int] = set()
         self.several = False
+        self.unassigned = False
+        self.nobody = "." if self.ascii else "·"
         self.edited = False
 
     def show(self) -> None:
@@ -105,7 +106,9 @@ class _Lanes:
             layers, left_over = minds.layers(strip.rows)
             for number, layer in enumerate(layers):
                 self.found[minds.result.view].update(np.unique(layer[layer >= 0]).tolist())
-                self._line("" if number else minds.result.view, self._bar_of(where, strip, layer))
+                self._line(
+                    "" if number else minds.result.view, self._bar_of(where, strip, layer, alone=len(layers) == 1)
+                )
             if left_over:
                 self._line("", Text(f"and {left_over:,} more minds", style="dim"))
         for curve in self.curves:
@@ -150,7 +153,7 @@ class _Lanes:
         self.edited |= bool(edited[drawn].any())
         return self._letters(where, np.where(edited, len(LINKS) + 1, kind), "".join(_KINDS.values()) + " *")
 
-    def _bar_of(self, where: list[Longs], strip: Strip, layer: Longs) -> Text:
+    def _bar_of(self, where: list[Longs], strip: Strip, layer: Longs, alone: bool) -> Text:
         first = int(strip.rows[0])
         text = Text()
         last: int | None = None
@@ -163,7 +166,8 @@ class _Lanes:
                 continue
             mind = found.pop()
             if mind < 0:
-                text.append(" " if self.ascii or not len(rows) else "·", style="dim")
+                text.append(self.nobody if alone and len(rows) else " ", style="dim")
+                self.unassigned |= alone and bool(len(rows))
             elif mind == last:
                 text.append(self.bar, style=Style(color=MINDS[mind % len(MINDS)]))
             else:
@@ -206,11 +210,14 @@ class _Lanes:
         notes = [self._scale()]
         if any(minds.result.range is not None for minds in self.minds):
             notes.append("In brackets: the range over readings and plausible region boundaries.")
+        if self.unassigned:
+            notes.append(f"{self.nobody} in no mind.")
         if self.several:
             notes.append(f"{_SEVERAL} several in one column.")
         if self.time.left_out:
             notes.append(f"{self.time.left_out:,} more conversations: not drawn.")
-        self.out.print(Padding(Text(" ".join(notes), style="dim"), (1, 0, 0, 0)))
+        self.out.print()
+        self.out.print(Text(" ".join(notes), style="dim"))
 
     def _who(self, view: Listed) -> Text:
         table = view.result.minds.table
