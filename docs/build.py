@@ -4,8 +4,8 @@ pictures in docs/img.
     python docs/build.py            write them
     python docs/build.py --check    write nothing; name the files that the code would have otherwise, and exit with 1
 
-views.svg is drawn by Graphviz. Its bytes differ between versions of Graphviz, so --check only asks that it is there,
-and without the program `dot` the picture stays as it is.
+views.svg and the stage graphs are drawn by Graphviz. Their bytes differ between its versions, so --check only asks that
+they are there, and without the program `dot` they stay as they are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import re
 import shlex
 import sys
+import textwrap
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +36,25 @@ VIEWS_PICTURE = DOCS / "img" / "views.svg"
 OVERVIEW_PICTURE = DOCS / "img" / "overview.svg"
 
 EXAMPLE = "examples/qwen3-32b-aura.yaml"
+_CASES = "individuation/cases"
+LANES = {
+    "aura": EXAMPLE,
+    "aura-dark": f"{EXAMPLE} --dark --view virtual-instance --view instance-persona",
+    "aura-both": f"{EXAMPLE} examples/qwen3-32b-aura-capped.yaml --view virtual-instance --view instance-persona",
+    "three-cities": f"{_CASES}/three-cities.yaml",
+    "three-cities-new": f"{_CASES}/three-cities.yaml --view virtual-instance --reading reconstruction=new",
+    "router-return": f"{_CASES}/router-return.yaml",
+    "regenerate-overlap": f"{_CASES}/regenerate.yaml --view thread --view virtual-instance --reading branching=overlap",
+    "kv-edit": f"{_CASES}/kv-edit.yaml --reading edits=cut",
+    "pantheon": f"{_CASES}/pantheon.yaml --view virtual-instance --view model-persona",
+}
+"""The pictures of the gallery by `individuate draw`, and the words that draw them."""
+GRAPHS = {
+    "router-return-graph": f"{_CASES}/router-return.yaml --graph --view virtual-instance",
+    "gage-graph": f"{_CASES}/gage.yaml --graph --view instance-persona",
+}
+"""Those that Graphviz lays out: their bytes differ between its versions."""
+GALLERY = DOCS / "gallery.md"
 COLUMNS = 100
 TUTORIAL_COLUMNS = 92
 
@@ -259,6 +279,64 @@ def _theme() -> TerminalTheme:
     return TerminalTheme((255, 255, 255), (27, 31, 36), ansi, ansi)
 
 
+# --- docs/gallery.md
+
+_GALLERY_TEXT = {
+    "aura": "A real recording: Qwen 3 32B is led away from the assistant, over 46 turns. One thread and one "
+    "virtual instance; two persona minds, as the regions are drawn. The curve below is what was "
+    "measured; the bands are where the regions were put.",
+    "aura-dark": "The same on a dark page, with two views.",
+    "aura-both": "The drift beside the same conversation with the model's activations capped.",
+    "three-cities": "One conversation computed in three cities (§1.2, §2.3): three physical instances, one virtual "
+    "instance. Dotted links are caches that were computed anew from the transcript.",
+    "three-cities-new": "The same under the other reading of pre-filling: three virtual instances.",
+    "router-return": "A router hands a conversation to another model and back (§1.2, §2.2). The first model's own link"
+    " leads around the other's turns, so there are two virtual instances, not three.",
+    "regenerate-overlap": "One question, two answers, with `branching=overlap`: two minds share their beginning, so "
+    "the rows split.",
+    "kv-edit": "The cache was edited between two turns (§3.4), and edits are read as cuts.",
+    "pantheon": "Three copies at a time, two days, memory wiped (§4.3): six virtual instances, one model-persona.",
+    "router-return-graph": "The stage graph of the router's return: minds as boxes, links styled by their kind.",
+    "gage-graph": "Gage's two minds and the attention link between them (§4.2).",
+}
+
+
+def gallery_page() -> str:
+    """The gallery: each picture with the command that draws it."""
+    head = "<!-- Made by docs/build.py (`make docs`). Do not edit. -->\n\n# Gallery\n\n"
+    said = (
+        "Every picture here is drawn by the "
+        "command below it. A row is a view; a stretch of one number and colour is one mind of that view. Colours are "
+        "those of Okabe and Ito (2008), which people with any colour vision can tell apart, and each mind has a number "
+        "as well. Counts of persona views come with their range. `-o` takes .svg, .png and .pdf."
+    )
+    parts = [f"{head}{textwrap.fill(said, 118)}\n"]
+    for name, words in (LANES | GRAPHS).items():
+        said = _GALLERY_TEXT[name]
+        alt = said.split(":")[0].split(" (§")[0].replace("`", "").rstrip(".")
+        command = f"individuate draw {words} -o {name}.svg"
+        parts.append(f"\n![{alt}](img/{name}.svg)\n\n{textwrap.fill(said, 118)}\n\n    {command}\n")
+    return "".join(parts)
+
+
+def lanes_pictures() -> dict[Path, str]:
+    """The pictures that come out the same everywhere."""
+    return {DOCS / "img" / f"{name}.svg": _drawn(words).decode() for name, words in LANES.items()}
+
+
+def _drawn(words: str) -> bytes:
+    from click.testing import CliRunner
+
+    from individuation.cli.main import cli
+
+    with TemporaryDirectory() as folder, chdir(DOCS.parent):
+        path = Path(folder) / "picture.svg"
+        result = CliRunner().invoke(cli, ["draw", *shlex.split(words), "-o", str(path)], prog_name="individuate")
+        if result.exit_code:
+            raise RuntimeError(result.output)
+        return path.read_bytes()
+
+
 # --- pages that show commands
 
 
@@ -333,14 +411,19 @@ def _pages() -> dict[Path, str]:
         **command_pages(),
         **{page: executed_page(page) for page in EXECUTED if page.exists()},
         OVERVIEW_PICTURE: overview_picture(),
+        GALLERY: gallery_page(),
+        **lanes_pictures(),
     }
+
+
+def _graph_picture(name: str) -> Path:
+    return DOCS / "img" / f"{name}.svg"
 
 
 def stale() -> list[str]:
     """The files that are not as the code would have them, by their path from the root."""
     found = []
-    if not VIEWS_PICTURE.exists():
-        found.append(VIEWS_PICTURE)
+    found += [path for path in (VIEWS_PICTURE, *map(_graph_picture, GRAPHS)) if not path.exists()]
     for path, text in _pages().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             found.append(path)
@@ -356,9 +439,13 @@ def build() -> None:
         path.write_text(text, encoding="utf-8")
     drawn = views_picture()
     if drawn is None:
-        print("docs/build.py: there is no `dot` (Graphviz), so docs/img/views.svg stays as it is", file=sys.stderr)
+        print(
+            "docs/build.py: there is no `dot` (Graphviz), so what it draws in docs/img stays as it is", file=sys.stderr
+        )
     else:
         VIEWS_PICTURE.write_bytes(drawn)
+        for name, words in GRAPHS.items():
+            _graph_picture(name).write_bytes(_drawn(words))
 
 
 def main(arguments: list[str]) -> int:

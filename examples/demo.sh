@@ -3,7 +3,7 @@
 set -eu
 individuate=${INDIVIDUATE:-individuate}
 mkdir -p demo
-rm -f demo/aura.db demo/aura.db-wal demo/aura.db-shm
+rm -f demo/aura.db demo/aura.db-wal demo/aura.db-shm demo/aura.svg demo/report.html
 
 cat <<'TEXT'
 
@@ -24,8 +24,19 @@ TEXT
 "$individuate" demo/aura.db --view instance-persona
 cat <<'TEXT'
 
-The counts are stored facts plus a way of reading them. Change the reading, and see what moves:
+Why is the fourth answer of the first conversation one mind with the fifth, or not?
+
+TEXT
+"$individuate" why demo/aura.db drift/7 drift/9 --view virtual-instance --view instance-persona
+echo
+"$individuate" draw demo/aura.db -o demo/aura.svg
+"$individuate" report demo/aura.db -o demo/report.html
+cat <<'TEXT'
+
+Open demo/report.html in a browser: everything on one page. The counts are stored facts plus a way of reading them.
+Change the reading, and see what moves:
   . .venv/bin/activate
   individuate demo/aura.db --view instance-persona --reading user_turns=intermittent
-  individuate info demo/aura.db
+  individuate sensitivity demo/aura.db --view instance-persona
+  individuate cases
 TEXT
