@@ -19,14 +19,20 @@ _WORK_OF_A_PLACE = 2
 
 
 def range_of(
-    view: View, recordings: Sequence[Facts], stages: StageTable, labelling: str | None, values: Mapping[str, Value]
+    view: View,
+    recordings: Sequence[Facts],
+    stages: StageTable,
+    labelling: str | None,
+    values: Mapping[str, Value],
+    count: int | None = None,
 ) -> CountRange | None:
     """The least and the greatest count over readings, and over plausible boundaries on the readings given; where turns
     say how probable their regions are, also the 90 % interval of the count.
 
-    On large traces one reading at a time is changed and fewer boundaries are tried; the range then says "at least".
+    `count`: that on the readings given, where it is at hand. On large traces one reading at a time is changed and fewer
+    boundaries are tried; the range then says "at least".
     """
-    found = over_readings(view, stages, values).range
+    found = over_readings(view, stages, values, known=count).range
     places = places_for(view, stages, recordings, labelling, MOST_WORK)
     for code in plausible_barcodes(view, stages, recordings, labelling, values, places):
         found = code.range if found is None else found.including(code.range)

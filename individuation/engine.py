@@ -126,7 +126,7 @@ def individuate(
     stages = opened.stages(labelling)
     verdict = chosen.rule(stages, values)
     said = caveats(chosen, stages, chosen.settled(values), verdict)
-    ranging = partial(range_of, chosen, opened.recordings, stages, labelling, values)
+    ranging = partial(range_of, chosen, opened.recordings, stages, labelling, values, verdict.count)
     return Result.of(chosen, stages, values, verdict, said, ranging if chosen.is_persona_view else None)
 
 

@@ -22,8 +22,8 @@ Progress = Callable[[str, int, int], None]
 """Told of long work: what is gone through, how many of them are done, and of how many."""
 
 _MOST_DRIFTS = 8
-MOST_WORK = 4_000_000
-"""Stages times counts that are spent on a range without being asked for one: about half a second."""
+MOST_WORK = 3_000_000
+"""Stages times counts that are spent on a range without being asked for one: less than half a second."""
 
 _FEWEST = 3
 _TELLING = ("user_turns", "reconstruction", "recurrence", "edits", "branching", "outside", "weights", "unknown_cache")
@@ -91,11 +91,12 @@ def over_readings(
     chosen: Mapping[str, Value],
     most: int = MOST_WORK,
     progress: Progress = silent,
+    known: int | None = None,
 ) -> OverReadings:
     """Count under every admissible combination of a view's readings.
 
     `most`: stages times combinations that may be counted. Beyond it one reading at a time is changed from those chosen,
-    and only some of them if that is too many as well.
+    and only some of them if that is too many as well. `known`: the count on the readings chosen, where it is at hand.
 
     >>> from rules.registry import VIEWS
     >>> from traces.file import facts_from_data
@@ -113,9 +114,10 @@ def over_readings(
     if not whole:
         some = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
         distinct = dict(islice(some.items(), max(_FEWEST, most // len(stages))))
-    counts: dict[tuple[Value, ...], int | None] = {}
+    counts: dict[tuple[Value, ...], int | None] = {} if known is None else {_key(view, chosen): known}
     for key, combination in distinct.items():
-        counts[key] = view.rule(stages, combination).count
+        if key not in counts:
+            counts[key] = view.rule(stages, combination).count
         progress("readings", len(counts), len(distinct))
     found = {key: count for key, count in counts.items() if count is not None}
     changed = {key: sum(distinct[key][name] != value for name, value in chosen.items()) for key in found}
