@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from individuation.explanation import Explanation, why
     from individuation.minds import Contradiction, Mind
     from individuation.result import Result
+    from individuation.scores import Desiderata, desiderata
     from rules.registry import VIEWS
     from traces.errors import TraceError
 
@@ -37,11 +38,13 @@ __version__ = "0.1.0"
 __all__ = [
     "VIEWS",
     "Contradiction",
+    "Desiderata",
     "Explanation",
     "Mind",
     "Result",
     "Trace",
     "TraceError",
+    "desiderata",
     "individuate",
     "open_trace",
     "overview",
@@ -58,6 +61,8 @@ _HOMES = {
     "why": "individuation.explanation",
     "Mind": "individuation.minds",
     "Result": "individuation.result",
+    "Desiderata": "individuation.scores",
+    "desiderata": "individuation.scores",
     "VIEWS": "rules.registry",
     "TraceError": "traces.errors",
 }
