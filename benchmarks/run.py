@@ -8,6 +8,7 @@ import sys
 
 import measuring
 import minds
+import reasons
 import start
 import store
 
@@ -19,7 +20,7 @@ def main() -> int:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{today}, {chosen.stages:,} stages, medians of {chosen.repeat} alternating runs\n", flush=True)
     figures = []
-    for part in (start, minds, store):
+    for part in (start, minds, reasons, store):
         measured = part.measure(chosen.stages, chosen.repeat)
         print(measuring.table(measured), end="\n\n", flush=True)
         figures += measured

@@ -30,7 +30,7 @@ from individuation.reasons import (
 )
 from rules.bars import Judge, Link
 from rules.readings import Reading, Value, complete
-from rules.view import Cover, Partition, Tally, View
+from rules.view import Tally, View
 from traces.errors import TraceError
 from traces.stages import StageTable
 
@@ -133,7 +133,7 @@ def why(
         view=chosen.name,
         definition=chosen.definition,
         source=chosen.source,
-        readings=individuate(opened, chosen, labelling=labelling, **values).readings,
+        readings={name: None if value == math.inf else value for name, value in values.items()},
         labelling=labelling,
         same=same,
         evidence=evidence,
@@ -145,15 +145,29 @@ def why(
 def _answer(
     trace: Trace, view: View, labelling: str | None, values: Mapping[str, Value], rows: tuple[int, int]
 ) -> tuple[bool | None, Evidence]:
+    same, evidence = _answer_unless(None, trace, view, labelling, values, rows)
+    if evidence is None:
+        raise AssertionError("evidence was asked for")
+    return same, evidence
+
+
+def _answer_unless(
+    known: bool | None,
+    trace: Trace,
+    view: View,
+    labelling: str | None,
+    values: Mapping[str, Value],
+    rows: tuple[int, int],
+) -> tuple[bool | None, Evidence | None]:
+    """The answer; its evidence is not looked for, where that is work, if the answer is the one that is known."""
     stages = trace.stages(labelling)
+    if view.declaration is not None:
+        return _Finder(stages, Judge(stages, view.declaration, view.settled(values)), rows).answer(known)
     verdict = view.rule(stages, values)
     if isinstance(verdict, Tally):
         return _passes(verdict, rows)
-    if view.declaration is None:
-        minds = minds_of_stages(trace, view, labelling, values, rows)
-        return bool(set(minds[0]) & set(minds[1])), Ruled(minds)
-    finder = _Finder(stages, Judge(stages, view.declaration, view.settled(values)), rows)
-    return finder.answer(verdict)
+    minds = minds_of_stages(trace, view, labelling, values, rows)
+    return bool(set(minds[0]) & set(minds[1])), Ruled(minds)
 
 
 def _passes(verdict: Tally, rows: tuple[int, int]) -> tuple[bool | None, Passes]:
@@ -199,8 +213,8 @@ def _otherwise(
                 complete(view.readings, changed, view.name)
             except TraceError:
                 continue
-            turned, evidence = _answer(trace, view, labelling, changed, rows)
-            if turned is not None and turned != same:
+            turned, evidence = _answer_unless(same, trace, view, labelling, changed, rows)
+            if turned is not None and turned != same and evidence is not None:
                 yield Otherwise(reading.name, None if value == math.inf else value, reading.source, turned, evidence)
 
 
@@ -226,7 +240,7 @@ class _Finder:
         self.goal = judge.attributes(rows[0]) if judge.intermittent else None
         self._judged: dict[Link, bool] = {}
 
-    def answer(self, verdict: Partition | Cover) -> tuple[bool, Evidence]:
+    def answer(self, known: bool | None) -> tuple[bool, Evidence | None]:
         a, b = self.rows
         declaration = self.judge.declaration
         both = self.naming.stage(a), self.naming.stage(b)
@@ -242,9 +256,9 @@ class _Finder:
             return False, Differing(differing, both)
         chain = self._path(only_carried=True)
         if chain is None:
-            return False, self._cut(both)
+            return False, self._cut(both) if known is not False else None
         links, rows = chain
-        if isinstance(verdict, Cover):
+        if self.judge.readings["branching"] == "overlap":
             turn = self._turn(links, rows)
             if turn is not None:
                 return False, Fork(self._named(links), self.stages.name(turn), self._named_stages(rows))

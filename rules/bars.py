@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -111,17 +110,17 @@ class Judge:
                 )
 
     def _below(self, column: str, stage: int) -> list[int]:
-        order, start = self._children[column]
+        order, start = self._children(column)
         found: list[int] = order[start[stage] : start[stage + 1]].tolist()
         return found
 
-    @cached_property
-    def _children(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        found = {}
-        for column in ("previous", "own", "shared"):
+    def _children(self, column: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        asked, kept = ("stages below", column), self.stages.worked_out
+        if asked not in kept:
             parent = getattr(self.stages, column)
             order = np.argsort(parent, kind="stable")
-            found[column] = (order, np.searchsorted(parent[order], np.arange(len(parent) + 1)))
+            kept[asked] = (order, np.searchsorted(parent[order], np.arange(len(parent) + 1)))
+        found: tuple[NDArray[np.int64], NDArray[np.int64]] = kept[asked]
         return found
 
     def bars(self, link: Link, goal: dict[Attribute, int] | None = None) -> tuple[Bar, ...]:

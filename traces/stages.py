@@ -195,13 +195,20 @@ class StageTable:
     def find(self, name: str) -> int:
         """The row of a named stage. Raises `TraceError`."""
         conversation, _, ordinal = name.rpartition("/")
-        if conversation in self.conversations and ordinal.isdecimal():
-            rows = np.flatnonzero(self.conversation == self.conversations.index(conversation))
-            if int(ordinal) < len(rows):
-                return int(rows[int(ordinal)])
+        code = self._number_of_conversation.get(conversation)
+        # No conversation has a number of turns with twenty digits, and int() refuses thousands of them.
+        if code is not None and ordinal.isascii() and ordinal.isdecimal() and len(ordinal) < 20:
+            # Stages stand by conversation, and by ordinal within it.
+            first, end = np.searchsorted(self.conversation, [code, code + 1]).tolist()
+            if int(ordinal) < end - first:
+                return int(first) + int(ordinal)
         raise TraceError(
             self.trace, f'there is no stage "{name}"', "CONVERSATION/ORDINAL, with ordinals counted from 0"
         )
+
+    @cached_property
+    def _number_of_conversation(self) -> dict[str, int]:
+        return {name: code for code, name in enumerate(self.conversations)}
 
     @cached_property
     def assistant(self) -> Flags:
