@@ -31,13 +31,14 @@ READ = {
     "region_range": "id, region_id, axis_id, low, high",
     "space": "id, labelling_id, name, model, layer, pooling, unit, source, discrete",
     "labelling": "id, name, own",
-    "conversation": "id, key, parent_id, at",
+    "conversation": "id, key, parent_id, at, principal",
     "turn": "id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, edited, kv_cache_id, drift, "
     "shared_from_id",
     "kv_cache": "id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time",
     "coordinate": "turn_id, probe_id, value",
     "region_name": "id, name",
     "stated_region": "turn_id, region_name_id",
+    "region_probability": "turn_id, ordinal, region_name_id, probability",
     "proposition": "id, text",
     "belief": "id, turn_id, proposition_id, holds",
 }
