@@ -6,6 +6,7 @@ stretch is a robust count.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,27 +20,35 @@ from rules.view import View
 from traces.errors import TraceError, UnknownNameError
 from traces.facts import Facts, Floats
 from traces.identity import models_named
-from traces.labelling import STATED, axis_values, labelling_names, regions_of
+from traces.labelling import STATED, axis_values, labelling_names, regions_of, spaces_of
 from traces.stages import ASSISTANT, StageTable
+from traces.together import prefixes
 from traces.vocabulary import Space
 
 MOST_PLACES = 400
+_FARTHEST = 1e12
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """One end of a region's range on an axis, and the ends of other regions at the same place, which move along."""
+    """One end of a region's range on an axis, and the ends of other regions at the same place, which move along.
+
+    `recordings`: the positions of the recordings that draw it there; `prefix`: their name where another recording has a
+    space of the same name that is drawn otherwise.
+    """
 
     space: str
     axis: str
     at: float
     ends: tuple[tuple[str, str], ...]
     """(region, "low" or "high")."""
+    recordings: tuple[int, ...] = (0,)
+    prefix: str = ""
 
     def __str__(self) -> str:
         regions = " | ".join(region for region, _ in self.ends)
-        several = len(self.ends) > 1
-        return f"{self.space}.{self.axis} between {regions}" if several else f"{self.space}.{regions}.{self.axis}"
+        space = f"{self.prefix}{self.space}"
+        return f"{space}.{self.axis} between {regions}" if len(self.ends) > 1 else f"{space}.{regions}.{self.axis}"
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,16 @@ class Stretch:
 class Barcode:
     """The counts of a view as one boundary moves from `low` to `high`, and at places asked for.
 
-    `exact`: whether every coordinate between was tried, not a sample of them. `plausible`: whether the interval is the
-    one that is taken where none is named (see `plausible_interval`).
+    `places`: single places whose count is that of no stretch beside them: ends of the interval, and coordinates that
+    the bound lies on. `exact`: whether every coordinate between was tried, not a sample of them. `plausible`: whether
+    the interval is the one that is taken where none is named (see `plausible_interval`).
     """
 
     boundary: Boundary
     low: float
     high: float
     stretches: tuple[Stretch, ...]
+    places: tuple[tuple[float, int], ...] = ()
     samples: tuple[tuple[float, int], ...] = ()
     exact: bool = True
     plausible: bool = False
@@ -75,39 +86,63 @@ class Barcode:
     @property
     def range(self) -> CountRange:
         """The least and the greatest count."""
-        counts = [stretch.count for stretch in self.stretches] + [count for _, count in self.samples]
+        counts = [stretch.count for stretch in self.stretches]
+        counts += [count for _, count in (*self.places, *self.samples)]
         return CountRange(min(counts), max(counts), self.exact)
 
 
 def boundaries(recordings: Sequence[Facts], labelling: str | None) -> list[Boundary]:
-    """Every finite bound of the regions that a labelling goes by; equal bounds of neighbours are one boundary."""
-    found: dict[tuple[str, str, float], list[tuple[str, str]]] = {}
-    for space_name, space in _spaces(recordings, labelling).items():
-        for region, ranges in space.regions.items():
-            for axis, ends in ranges.items():
-                for end, value in zip(("low", "high"), ends, strict=True):
-                    if value is not None:
-                        found.setdefault((space_name, axis, value), []).append((region, end))
-    return [Boundary(space, axis, at, tuple(ends)) for (space, axis, at), ends in found.items()]
+    """Every finite bound of the regions that a labelling goes by.
+
+    Equal bounds of neighbours are one boundary, and so are equal ones of several recordings.
+    """
+    drawn: dict[tuple[str, str, float, tuple[tuple[str, str], ...]], list[int]] = {}
+    spaces_named: dict[str, list[Space]] = {}
+    for number, facts in enumerate(recordings):
+        for name, space in _spaces(facts, labelling).items():
+            ends_at: dict[tuple[str, float], list[tuple[str, str]]] = {}
+            for region, ranges in space.regions.items():
+                for axis, ends in ranges.items():
+                    for end, value in zip(("low", "high"), ends, strict=True):
+                        if value is not None:
+                            ends_at.setdefault((axis, value), []).append((region, end))
+            for (axis, value), found in ends_at.items():
+                drawn.setdefault((name, axis, value, tuple(found)), []).append(number)
+            spaces_named.setdefault(name, []).append(space)
+    names = prefixes(recordings)
+    alike = {name: len({str(space.regions) for space in spaces}) == 1 for name, spaces in spaces_named.items()}
+    return [
+        Boundary(name, axis, at, ends, tuple(where), "" if alike[name] else f"{'+'.join(names[n] for n in where)}:")
+        for (name, axis, at, ends), where in drawn.items()
+    ]
 
 
 def named_boundary(recordings: Sequence[Facts], labelling: str | None, name: str) -> Boundary:
-    """The boundary that `SPACE.REGION.AXIS` names; `SPACE.REGION.AXIS.low` or `.high` where the region has two ends.
+    """The boundary that `SPACE.REGION.AXIS` names; with `.low` or `.high` where the region has two ends, and after
+    `TRACE:` where several recordings draw it at different places.
 
     Raises `TraceError`.
     """
-    every = boundaries(recordings, labelling)
     named = [
         (boundary, f"{boundary.space}.{region}.{boundary.axis}", end)
-        for boundary in every
+        for boundary in boundaries(recordings, labelling)
         for region, end in boundary.ends
     ]
-    fitting = [(boundary, end) for boundary, plain, end in named if name in (plain, f"{plain}.{end}")]
+    fitting = [
+        (boundary, plain, end)
+        for boundary, plain, end in named
+        if name in (plain, f"{plain}.{end}", f"{boundary.prefix}{plain}", f"{boundary.prefix}{plain}.{end}")
+    ]
     if len(fitting) == 1:
         return fitting[0][0]
     if fitting:
-        raise TraceError("--vary", f"{name} has two ends", f"{name}.low or {name}.high")
-    raise UnknownNameError("--vary", "region bound", name, [plain for _, plain, _ in named])
+        ways = [f"{boundary.prefix}{plain}.{end}" for boundary, plain, end in fitting]
+        found = (
+            f"{name} has two ends" if len({end for *_, end in fitting}) > 1 else f"{name} is drawn in several places"
+        )
+        raise TraceError("--vary", found, " or ".join(ways))
+    known = list(dict.fromkeys(f"{boundary.prefix}{plain}" for boundary, plain, _ in named))
+    raise UnknownNameError("--vary", "region bound", name, known)
 
 
 def parsed_vary(text: str) -> tuple[str, float, float, float | None]:
@@ -121,6 +156,10 @@ def parsed_vary(text: str) -> tuple[str, float, float, float | None]:
     if match is None:
         raise TraceError("--vary", f'it is "{text}"', "SPACE.REGION.AXIS=LO..HI or SPACE.REGION.AXIS=LO..HI:STEP")
     low, high, step = float(match[2]), float(match[3]), None if match[4] is None else float(match[4])
+    if not (math.isfinite(high - low) and max(abs(low), abs(high)) <= _FARTHEST):
+        raise TraceError(
+            "--vary", f"the interval is {match[2]}..{match[3]}", f"numbers between -{_FARTHEST:g} and {_FARTHEST:g}"
+        )
     if low > high:
         low, high = high, low
     if step is not None and (step <= 0 or (high - low) / step > 10_000):
@@ -162,11 +201,17 @@ def barcode(
             stretches[-1] = replace(stretches[-1], high=right)
         else:
             stretches.append(Stretch(left, right, found))
+    single = sorted({*edges, *([boundary.at] if low < boundary.at < high else [])})
+    places = [
+        (at, found)
+        for at in single
+        if (found := count(at)) not in {stretch.count for stretch in stretches if stretch.low <= at <= stretch.high}
+    ]
     samples: list[tuple[float, int]] = []
     if step is not None:
-        places = low + step * np.arange(round((high - low) / step + 1e-9) + 1)
-        samples = [(at, count(at)) for at in places[places <= high + 1e-9 * abs(step)].tolist()]
-    return Barcode(boundary, low, high, tuple(stretches), tuple(samples), exact)
+        asked = low + step * np.arange(round((high - low) / step + 1e-9) + 1)
+        samples = [(at, count(at)) for at in asked[asked <= high + 1e-9 * abs(step)].tolist()]
+    return Barcode(boundary, low, high, tuple(stretches), tuple(places), tuple(samples), exact)
 
 
 def plausible_interval(
@@ -188,7 +233,10 @@ def plausible_interval(
 
 def moved(recordings: Sequence[Facts], labelling: str | None, boundary: Boundary, at: float) -> list[Facts]:
     """The same recordings with a boundary elsewhere. Only the interpretation changes; no fact does."""
-    return [_moved(facts, labelling, boundary, at) for facts in recordings]
+    return [
+        _moved(facts, labelling, boundary, at) if number in boundary.recordings else facts
+        for number, facts in enumerate(recordings)
+    ]
 
 
 def _relabelled(stages: StageTable, recordings: Sequence[Facts], labelling: str | None) -> StageTable:
@@ -204,9 +252,7 @@ def _relabelled(stages: StageTable, recordings: Sequence[Facts], labelling: str 
 
 
 def _moved(facts: Facts, labelling: str | None, boundary: Boundary, at: float) -> Facts:
-    spaces = _spaces([facts], labelling)
-    if boundary.space not in spaces:
-        return facts
+    spaces = _spaces(facts, labelling)
     space = spaces[boundary.space]
     regions = {region: dict(ranges) for region, ranges in space.regions.items()}
     for region, end in boundary.ends:
@@ -230,25 +276,20 @@ def _is_own(facts: Facts, labelling: str | None) -> bool:
     return labelling in facts.spaces or labelling == STATED
 
 
-def _spaces(recordings: Sequence[Facts], labelling: str | None) -> dict[str, Space]:
-    """The spaces that a labelling goes by, by name."""
-    found: dict[str, Space] = {}
-    for facts in recordings:
-        if _is_own(facts, labelling):
-            found |= {name: space for name, space in facts.spaces.items() if labelling is None or labelling == name}
-        elif labelling is None or labelling in facts.labellings:
-            found |= facts.labellings[labelling if labelling is not None else next(iter(facts.labellings))]
-    return found
+def _spaces(facts: Facts, labelling: str | None) -> dict[str, Space]:
+    """The spaces that a labelling goes by in a recording, by name."""
+    known = labelling is None or labelling in labelling_names(facts)
+    return dict(spaces_of(facts, labelling)) if known else {}
 
 
 def _coordinates(recordings: Sequence[Facts], labelling: str | None, boundary: Boundary) -> Floats:
     """The coordinates of assistant turns on a boundary's axis."""
     found = []
-    for facts in recordings:
-        space = _spaces([facts], labelling).get(boundary.space)
-        if space is not None:
-            column = axis_values(facts, boundary.space, space, boundary.axis)
-            models = [key in models_named(facts.models, space.model) for key in facts.models]
-            mine = (facts.turns.role == ASSISTANT) & np.array(models, np.bool_)[facts.turns.model]
-            found.append(column[mine & ~np.isnan(column)])
+    for number in boundary.recordings:
+        facts = recordings[number]
+        space = _spaces(facts, labelling)[boundary.space]
+        column = axis_values(facts, boundary.space, space, boundary.axis)
+        models = [key in models_named(facts.models, space.model) for key in facts.models]
+        mine = (facts.turns.role == ASSISTANT) & np.array(models, np.bool_)[facts.turns.model]
+        found.append(column[mine & ~np.isnan(column)])
     return np.concatenate(found) if found else np.empty(0)

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from individuation.criteria import find_view
-from rules.readings import complete
 from rules.view import View
 from traces.errors import TraceError, UnknownNameError, one_of, quoted, suggestion
 from traces.text import Place, Source
@@ -137,7 +136,7 @@ def _readings_of(source: Source, number: int, expectation: Expectation) -> tuple
         of_file = "" if error.where == "views" else f", {error.where}"
         raise TraceError(f"{_where(source, (*place, 'view'))}{of_file}", error.found, error.expected) from None
     try:
-        readings = complete(view.readings, expectation.readings, view.name)
+        readings = view.complete(expectation.readings)
     except TraceError as error:
         where = f"{_where(source, (*place, 'readings'))}, {error.where}"
         raise TraceError(where, error.found, error.expected) from None

@@ -127,12 +127,16 @@ def _exact(view: View, stages: StageTable, readings: Readings) -> Counts | None:
     declaration = view.declaration
     if declaration is None or readings["outside"] == "last" or len(stages.regions.names) > MOST_REGIONS:
         return None
+    if declaration.known != ("region",):
+        return None
     if declaration.uninstantiated:
         # How many regions there are does not hang on which are entered.
         return {int(view.rule(stages, readings).count or 0): 1.0}
     if not declaration.linked:
-        return _of_pools(stages, declaration, readings) if set(declaration.attributes) <= {"model", "region"} else None
-    if declaration.attributes != ("region",) or stages.branches or "shared" in declaration.carry:
+        plain = "region" in declaration.pool and set(declaration.pool) <= {"model", "region"}
+        return _of_pools(stages, declaration, readings) if plain else None
+    plain = declaration.agree == ("region",) and declaration.follow == "own" and "shared" not in declaration.carry
+    if not plain or stages.branches:
         return None
     return _of_chains(stages, declaration, readings)
 

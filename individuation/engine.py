@@ -12,7 +12,6 @@ from individuation.count_range import range_of
 from individuation.criteria import find_view
 from individuation.result import Result
 from rules.caveats import caveats
-from rules.readings import complete
 from rules.registry import VIEWS
 from rules.view import View
 from traces.errors import UnknownNameError
@@ -122,7 +121,7 @@ def individuate(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = view if isinstance(view, View) else find_view(view)
-    values = complete(chosen.readings, readings, chosen.name)
+    values = chosen.complete(readings)
     stages = opened.stages(labelling)
     verdict = chosen.rule(stages, values)
     said = caveats(chosen, stages, chosen.settled(values), verdict)

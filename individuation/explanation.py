@@ -13,6 +13,7 @@ import numpy as np
 from individuation.criteria import find_view
 from individuation.engine import Openable, Trace, individuate, open_trace
 from individuation.facts_named import Naming
+from individuation.ranges import readings_that_can_differ
 from individuation.reasons import (
     Chain,
     Cut,
@@ -29,8 +30,8 @@ from individuation.reasons import (
     as_data,
 )
 from rules.bars import Judge, Link
-from rules.readings import Reading, Value, complete
-from rules.view import Tally, View
+from rules.readings import Value
+from rules.view import Partition, Tally, Verdict, View
 from traces.errors import TraceError
 from traces.stages import StageTable
 
@@ -84,6 +85,7 @@ class Explanation:
             "view": self.view,
             "definition": self.definition,
             "source": self.source,
+            "declaration": None if self.criterion.declaration is None else self.criterion.declaration.to_dict(),
             "readings": dict(self.readings),
             "labelling": self.labelling,
             "same": self.same,
@@ -123,7 +125,7 @@ def why(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = view if isinstance(view, View) else find_view(view)
-    values = complete(chosen.readings, readings, chosen.name)
+    values = chosen.complete(readings)
     stages = opened.stages(labelling)
     rows = stages.find(a), stages.find(b)
     same, evidence = _answer(opened, chosen, labelling, values, rows)
@@ -145,29 +147,31 @@ def why(
 def _answer(
     trace: Trace, view: View, labelling: str | None, values: Mapping[str, Value], rows: tuple[int, int]
 ) -> tuple[bool | None, Evidence]:
-    same, evidence = _answer_unless(None, trace, view, labelling, values, rows)
-    if evidence is None:
-        raise AssertionError("evidence was asked for")
-    return same, evidence
-
-
-def _answer_unless(
-    known: bool | None,
-    trace: Trace,
-    view: View,
-    labelling: str | None,
-    values: Mapping[str, Value],
-    rows: tuple[int, int],
-) -> tuple[bool | None, Evidence | None]:
-    """The answer; its evidence is not looked for, where that is work, if the answer is the one that is known."""
     stages = trace.stages(labelling)
     if view.declaration is not None:
-        return _Finder(stages, Judge(stages, view.declaration, view.settled(values)), rows).answer(known)
+        judge = Judge(stages, view.declaration, view.settled(values))
+        return _Finder(stages, judge, rows, view.source).answer()
     verdict = view.rule(stages, values)
     if isinstance(verdict, Tally):
         return _passes(verdict, rows)
     minds = minds_of_stages(trace, view, labelling, values, rows)
     return bool(set(minds[0]) & set(minds[1])), Ruled(minds)
+
+
+def _same(verdict: Verdict, rows: tuple[int, int]) -> bool | None:
+    """What a verdict says of two stages; None for passes, which it does not list."""
+    a, b = rows
+    if isinstance(verdict, Partition):
+        return bool(verdict.mind[a] >= 0 and verdict.mind[a] == verdict.mind[b])
+    if isinstance(verdict, Tally):
+        return None
+    if not (verdict.assigned[a] and verdict.assigned[b]):
+        return False
+    low, high = max(a, b), min(a, b)
+    # Stages come after what they hang on.
+    while low > high:
+        low = int(verdict.up[low])
+    return low == high
 
 
 def _passes(verdict: Tally, rows: tuple[int, int]) -> tuple[bool | None, Passes]:
@@ -204,35 +208,30 @@ def _otherwise(
     rows: tuple[int, int],
     same: bool | None,
 ) -> Iterable[Otherwise]:
-    if same is None:
-        return
-    for reading in view.readings:
-        for value in alternatives(reading, values[reading.name]):
-            changed = {**values, reading.name: value}
+    stages = trace.stages(labelling)
+    sources = {reading.name: reading.source for reading in view.readings}
+    for name, others in readings_that_can_differ(view, stages, values).items():
+        for value in others if same is not None else []:
+            changed = {**values, name: value}
             try:
-                complete(view.readings, changed, view.name)
+                view.complete(changed)
             except TraceError:
                 continue
-            turned, evidence = _answer_unless(same, trace, view, labelling, changed, rows)
-            if turned is not None and turned != same and evidence is not None:
-                yield Otherwise(reading.name, None if value == math.inf else value, reading.source, turned, evidence)
-
-
-def alternatives(reading: Reading, value: Value) -> list[Value]:
-    """The other values of a reading; of a bound, none at all and infinity.
-
-    >>> from rules.readings import BRANCHING, MAX_DRIFT
-    >>> alternatives(BRANCHING, "one"), alternatives(MAX_DRIFT, 0.5)
-    (['overlap', 'end', 'closest'], [0.0, inf])
-    """
-    every: tuple[Value, ...] = reading.values or (0.0, math.inf)
-    return [other for other in every if other != value]
+            # The verdict is quick; evidence is looked for only where it is needed.
+            if _same(view.rule(stages, changed), rows) is (not same):
+                turned, evidence = _answer(trace, view, labelling, changed, rows)
+                shown = None if value == math.inf else value
+                yield Otherwise(name, shown, sources[name], bool(turned), evidence)
+                if not isinstance(value, str):
+                    # Of a bound, the first value that turns the answer is enough.
+                    break
 
 
 class _Finder:
     """Finds evidence on the graph of all links that lead to either of two stages."""
 
-    def __init__(self, stages: StageTable, judge: Judge, rows: tuple[int, int]) -> None:
+    def __init__(self, stages: StageTable, judge: Judge, rows: tuple[int, int], source: str) -> None:
+        self.source = source
         self.stages = stages
         self.judge = judge
         self.rows = rows
@@ -240,23 +239,25 @@ class _Finder:
         self.goal = judge.attributes(rows[0]) if judge.intermittent else None
         self._judged: dict[Link, bool] = {}
 
-    def answer(self, known: bool | None) -> tuple[bool, Evidence | None]:
+    def answer(self) -> tuple[bool, Evidence]:
         a, b = self.rows
         declaration = self.judge.declaration
         both = self.naming.stage(a), self.naming.stage(b)
         lacking = {self.stages.name(row): self.judge.lacks(row) for row in self.rows}
         if any(lacking.values()):
-            return False, Missing({name: lacks for name, lacks in lacking.items() if lacks}, both)
+            return False, Missing({name: lacks for name, lacks in lacking.items() if lacks}, self.source, both)
         compared = declaration.agree if declaration.linked else declaration.pool
         ours, theirs = self.judge.attributes(a), self.judge.attributes(b)
         differing = tuple(name for name in compared if ours[name] != theirs[name])
         if not declaration.linked:
-            return (False, Differing(differing, both)) if differing else (True, SharedKey(declaration.pool, both))
+            if differing:
+                return False, Differing(differing, self.source, both)
+            return True, SharedKey(declaration.pool, self.source, both)
         if differing and (self.judge.intermittent or not self.judge.attributes_cut):
-            return False, Differing(differing, both)
+            return False, Differing(differing, self.source, both)
         chain = self._path(only_carried=True)
         if chain is None:
-            return False, self._cut(both) if known is not False else None
+            return False, self._cut(both)
         links, rows = chain
         if self.judge.readings["branching"] == "overlap":
             turn = self._turn(links, rows)

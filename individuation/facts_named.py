@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from individuation.reasons import Cause, LinkFact, StageFact
-from rules.bars import Judge, Link
+from rules.bars import Judge, Link, kind_section
 from rules.declaration import Attribute
 from traces.stages import StageTable
 from traces.vocabulary import ROLES
@@ -35,6 +35,7 @@ class Naming:
             servers=(self._server(link.origin), self._server(link.stage)),
             drift=None if math.isnan(drift) else drift,
             edited=bool(stages.edited[link.stage]) and link.origin == int(stages.own[link.stage]),
+            source=kind_section(link.kind),
         )
 
     def stage(self, row: int) -> StageFact:

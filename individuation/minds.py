@@ -15,6 +15,7 @@ from rules.view import Cover, Partition, View
 from traces.errors import UnknownNameError
 from traces.forest import roots, sums_from_root
 from traces.stages import StageTable
+from traces.vocabulary import ROLES
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,8 @@ class MindTable:
                 return stages.conversations[int(stages.conversation[first])]
             case "server":
                 return _name(stages.servers, int(stages.server[first]))
+            case "role":
+                return ROLES[int(stages.role[first])]
             case "principal":
                 return _name(stages.principals, int(stages.principal[first]))
             case "model":

@@ -13,15 +13,18 @@ from itertools import islice, product
 
 import numpy as np
 
-from rules.readings import Value, complete
+from rules.readings import Value
 from rules.view import View
 from traces.errors import TraceError
+from traces.facts import Floats
 from traces.stages import REBUILD, UNKNOWN, StageTable
 
 Progress = Callable[[str, int, int], None]
 """Told of long work: what is gone through, how many of them are done, and of how many."""
 
-_MOST_DRIFTS = 8
+_MOST_DRIFTS = 64
+_LEAST_WORK = 1500
+"""What a count takes on a trace of no size at all, in stages."""
 MOST_WORK = 3_000_000
 """Stages times counts that are spent on a range without being asked for one: less than half a second."""
 
@@ -110,10 +113,11 @@ def over_readings(
     options = {name: values(view, stages, name, chosen) for name in chosen}
     everything = list(_admissible(view, options))
     distinct = {_key(view, chosen): dict(chosen)} | {_key(view, c): c for c in reversed(everything)}
-    whole = len(distinct) * len(stages) <= most
+    each = max(len(stages), _LEAST_WORK)
+    whole = len(distinct) * each <= most and (len(_measured(stages)) <= _MOST_DRIFTS or "max_drift" not in options)
     if not whole:
         some = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
-        distinct = dict(islice(some.items(), max(_FEWEST, most // len(stages))))
+        distinct = dict(islice(some.items(), max(_FEWEST, most // each)))
     counts: dict[tuple[Value, ...], int | None] = {} if known is None else {_key(view, chosen): known}
     for key, combination in distinct.items():
         if key not in counts:
@@ -143,13 +147,23 @@ def values(view: View, stages: StageTable, name: str, chosen: Mapping[str, Value
     return [chosen[name], *(value for value in every if value != chosen[name])]
 
 
+def _measured(stages: StageTable) -> Floats:
+    """The drifts of rebuilds that were measured, each once, from the least."""
+    return np.unique(stages.drift[(stages.own_kind == REBUILD) & ~np.isnan(stages.drift)])
+
+
 def _drifts(stages: StageTable) -> list[Value]:
     """Bounds on drift that tell the measured rebuilds apart: infinity, each drift but the largest, and 0."""
-    measured = np.unique(stages.drift[(stages.own_kind == REBUILD) & ~np.isnan(stages.drift)])
+    measured = _measured(stages)
     if len(measured) > _MOST_DRIFTS:
         measured = np.unique(np.quantile(measured, np.linspace(0, 1, _MOST_DRIFTS), method="lower"))
     bounds = [math.inf, *reversed(measured[:-1].tolist())]
     return bounds if not len(measured) or measured[0] <= 0 else [*bounds, 0.0]
+
+
+def readings_that_can_differ(view: View, stages: StageTable, chosen: Mapping[str, Value]) -> dict[str, list[Value]]:
+    """For each reading of a view its other values, as far as they can make a difference on a trace."""
+    return {name: values(view, stages, name, chosen)[1:] for name in chosen}
 
 
 def _matters(view: View, stages: StageTable, name: str) -> bool:
@@ -186,7 +200,7 @@ def _admissible(view: View, options: Mapping[str, list[Value]]) -> Iterator[dict
     for combination in product(*options.values()):
         candidate = dict(zip(options, combination, strict=True))
         try:
-            yield complete(view.readings, candidate, view.name)
+            yield view.complete(candidate)
         except TraceError:
             continue
 
@@ -204,7 +218,7 @@ def _one_at_a_time(
     for name in sorted(options, key=lambda name: first.get(name, len(first))):
         for value in options[name]:
             try:
-                yield complete(view.readings, {**chosen, name: value}, view.name)
+                yield view.complete({**chosen, name: value})
             except TraceError:
                 continue
 

@@ -28,7 +28,7 @@ class LinkFact:
     """One link as the trace has it, and what keeps it from carrying under the view (empty: it carries).
 
     `origin` is the earlier stage; `servers` are those of origin and stage (None: unknown); `drift` is the measured
-    relative L2 of the stage's cache (None: not measured).
+    relative L2 of the stage's cache (None: not measured); `source` is the section of the paper that treats such links.
     """
 
     origin: str
@@ -37,6 +37,7 @@ class LinkFact:
     servers: tuple[str | None, str | None]
     drift: float | None
     edited: bool
+    source: str
     bars: tuple[Cause, ...] = ()
 
     @property
@@ -90,6 +91,7 @@ class SharedKey:
     """Same: both stages have the attributes that the view pools by."""
 
     attributes: tuple[str, ...]
+    source: str
     stages: tuple[StageFact, StageFact]
 
 
@@ -123,6 +125,7 @@ class Differing:
     """Different: attributes of the two stages that differ; each of them alone would separate them."""
 
     attributes: tuple[str, ...]
+    source: str
     stages: tuple[StageFact, StageFact]
 
 
@@ -131,6 +134,7 @@ class Missing:
     """Different: at least one of the stages belongs to no mind, for want of an attribute that must be known."""
 
     lacking: Mapping[str, tuple[str, ...]]
+    source: str
     stages: tuple[StageFact, StageFact]
 
 
@@ -164,20 +168,36 @@ class Otherwise:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far one mind's states reach into another: `attending` stages of the other were computed with keys and values
+    in their cache that were computed at `attended` stages of the one.
+    """
+
+    attending: int
+    attended: int
+
+
+@dataclass(frozen=True)
 class Sharing:
     """What two minds have in common: the paper's "already connected to the mental life of another" (§4.2).
 
     `links`: links of which one end is in one mind and the other in the other, with nothing said of whether they carry;
-    `reached`: how many stages of the one hold keys and values in the cache from which stages of the other were
-    computed; `reaching`: how many stages those are.
+    `first_reaches`: how stages of the second draw on the first, and `second_reaches` the other way round; `of`: the
+    stages of both.
     """
 
     minds: tuple[str, str]
+    labels: tuple[str, str]
     links: tuple[LinkFact, ...]
-    reached: int
-    reaching: int
+    first_reaches: Reach
+    second_reaches: Reach
     stages_in_common: tuple[Span, ...] = ()
     of: tuple[tuple[Span, ...], tuple[Span, ...]] = field(default=((), ()), repr=False)
+
+    @property
+    def reaches(self) -> bool:
+        """Whether either draws on the other."""
+        return bool(self.first_reaches.attending or self.second_reaches.attending)
 
 
 def as_data(value: Any) -> Any:

@@ -14,7 +14,7 @@ from individuation.criteria import find_view
 from individuation.engine import Openable, Trace, open_trace
 from individuation.html import preformatted
 from individuation.ranges import CountRange, Mover, OverReadings, Progress, over_readings, silent
-from rules.readings import Value, complete
+from rules.readings import Value
 from rules.view import View
 
 _WORK_ON_READINGS = 160_000_000
@@ -103,7 +103,7 @@ def sensitivity(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = view if isinstance(view, View) else find_view(view)
-    values = complete(chosen.readings, readings, chosen.name)
+    values = chosen.complete(readings)
     stages = opened.stages(labelling)
     over = over_readings(chosen, stages, values, _WORK_ON_READINGS, progress)
     return Sensitivity(
@@ -156,6 +156,7 @@ def _barcode(code: Barcode) -> dict[str, Any]:
         "high": code.high,
         "plausible": code.plausible,
         "exact": code.exact,
+        "places": [{"at": at, "count": count} for at, count in code.places],
         "stretches": [{"low": s.low, "high": s.high, "count": s.count} for s in code.stretches],
         "samples": [{"at": at, "count": count} for at, count in code.samples],
     }

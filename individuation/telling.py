@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from individuation.explanation import Explanation
 
 _MOST_LINKS = 8
+_LONG_STRETCH = 4
+_MOST_PARTS = 24
 _WIDTH = 96
 
 _CARRIED = {
@@ -51,25 +53,27 @@ def told(explanation: Explanation) -> list[str]:
 
 def told_sharing(found: Sharing) -> list[str]:
     """What two minds share, as lines of text."""
-    if not (found.links or found.reached or found.stages_in_common):
+    if not (found.links or found.reaches or found.stages_in_common):
         return ["The two minds share nothing: no link leads from the one to the other."]
     lines = []
     if found.stages_in_common:
         lines.append(f"Both minds contain {', '.join(map(str, found.stages_in_common))}.")
-    if found.reached:
-        lines.append(
-            f"{_count(found.reaching, 'stage')} of the one attend{'s' if found.reaching == 1 else ''} to keys and "
-            f"values computed in {_count(found.reached, 'stage')} of the other: it is already connected to the other's "
-            "mental life (§4.2)."
-        )
-    kinds = Counter(link.kind for link in found.links)
-    if kinds:
-        lines.append("Links between them: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()) + ".")
-        lines += [
-            f"  {link.origin} -> {link.stage}  {link.kind}{_measured(link)}" for link in found.links[:_MOST_LINKS]
-        ]
-        if len(found.links) > _MOST_LINKS:
-            lines.append(f"  ... and {len(found.links) - _MOST_LINKS} more")
+    first, second = found.labels
+    for reach, one, other in ((found.first_reaches, first, second), (found.second_reaches, second, first)):
+        if reach.attending:
+            attend = "attends" if reach.attending == 1 else "attend"
+            lines.append(
+                f"{_count(reach.attending, 'stage')} of {other} {attend} to keys and values computed in "
+                f"{_count(reach.attended, 'stage')} of {one}: it is already connected to the other's mental life "
+                "(§4.2)."
+            )
+    shown = found.links[:_MOST_LINKS]
+    if found.links:
+        lines.append("Links between them:")
+    lines += [f"  {link.origin} -> {link.stage}  {link.kind}{_measured(link)}" for link in shown]
+    if len(found.links) > len(shown):
+        kinds = Counter(link.kind for link in found.links[len(shown) :])
+        lines.append(f"  ... and {', '.join(f'{number:,} {kind}' for kind, number in kinds.items())} more")
     return lines
 
 
@@ -93,26 +97,29 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
                 yield f"  {_stage(stages[0])}: one and the same stage"
             else:
                 yield from _way(links, stages)
-        case SharedKey(attributes=attributes, stages=(a, b)):
+        case SharedKey(attributes=attributes, source=source, stages=(a, b)):
+            shared = ", ".join(f"{name} {a.attributes[name]}" for name in attributes)
+            if a.stage == b.stage:
+                yield f"  {_stage(a)}: one and the same stage"
+                return
             for fact in (a, b):
                 yield f"  {_stage(fact)}"
-            shared = ", ".join(f"{name} {a.attributes[name]}" for name in attributes)
-            yield f"Both have {shared}; the view asks for nothing else."
+            yield _line(f"Both have {shared}; the view asks for nothing else.", source)
         case Cut():
             yield from _cut(evidence)
         case Fork(links=links, at=at, stages=stages):
             yield from _way(links, stages)
             yield f"They part at {at}: each branch down from there is a mind of its own, and the two share its past."
-        case Differing(attributes=attributes, stages=(a, b)):
+        case Differing(attributes=attributes, source=source, stages=(a, b)):
             for fact in (a, b):
                 yield f"  {_stage(fact)}"
             for name in attributes:
-                yield _line(f"The {name} differs: {_value(a, name)} and {_value(b, name)}.", _section(name))
-        case Missing(lacking=lacking, stages=stages):
-            for fact in stages:
+                yield _line(f"The {name} differs: {_value(a, name)} and {_value(b, name)}.", source)
+        case Missing(lacking=lacking, source=source, stages=stages):
+            for fact in stages if stages[0] != stages[1] else stages[:1]:
                 yield f"  {_stage(fact)}"
             for stage, names in lacking.items():
-                yield f"{stage} belongs to no mind: {' and '.join(_lack(name) for name in names)}."
+                yield _line(f"{stage} belongs to no mind: {' and '.join(_lack(name) for name in names)}.", source)
         case Passes(own=own, again=again):
             yield from _passes(own, again)
         case Ruled(minds=(a, b)):
@@ -137,10 +144,12 @@ def _cut(cut: Cut) -> Iterator[str]:
         return
     yield from _way(cut.way, cut.stages)
     if len(cut.separators) == 1:
-        barred = sum(not link.carries for link in cut.way)
-        yield "The link marked x separates them." if barred == 1 else "Each of the links marked x separates them."
+        if sum(not link.carries for link in cut.way) == 1:
+            yield "The link marked x separates them."
+        else:
+            yield f"The link {cut.separators[0].origin} -> {cut.separators[0].stage} alone separates them."
         return
-    yield f"There is more than one way between them; {len(cut.separators)} links at the least separate them:"
+    yield f"They are joined in more than one way; {len(cut.separators)} links at the least separate them:"
     for link in cut.separators[:_MOST_LINKS]:
         yield f"  {link.origin} -> {link.stage}  {link.kind}"
     if len(cut.separators) > _MOST_LINKS:
@@ -148,30 +157,36 @@ def _cut(cut: Cut) -> Iterator[str]:
 
 
 def _way(links: Sequence[LinkFact], stages: Sequence[StageFact]) -> Iterator[str]:
-    """Links one below the other; long stretches that carry are drawn together."""
+    """Links one below the other; long stretches that carry are drawn together, and the middle of very long ways."""
     known = {fact.stage: fact for fact in stages}
     here = stages[0].stage
     number = 0
-    yield f"  {_stage(known[here])}"
+    parts: list[list[str]] = [[f"  {_stage(known[here])}"]]
     while number < len(links):
-        stretch = _stretch(links, number)
-        if stretch > 4:
-            kinds = Counter(link.kind for link in links[number + 1 : number + stretch - 1])
-            for link in links[number : number + stretch]:
-                here = link.stage if link.origin == here else link.origin
-            said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            first, last = links[number], links[number + stretch - 1]
-            yield from _link(first)
-            yield f"   : {said}, all of them carry"
-            if first.kind != last.kind:
-                yield from _link(last)
-            number += stretch
-        else:
-            link = links[number]
+        size = _stretch(links, number)
+        size = size if size > _LONG_STRETCH else 1
+        part = list(_links(links[number : number + size], here))
+        for link in links[number : number + size]:
             here = link.stage if link.origin == here else link.origin
-            yield from _link(link)
-            number += 1
-        yield f"  {_stage(known[here])}"
+        number += size
+        parts.append([*part, f"  {_stage(known[here])}"])
+    if len(parts) > _MOST_PARTS:
+        head, tail = parts[: _MOST_PARTS // 2], parts[-_MOST_PARTS // 2 :]
+        left = len(parts) - len(head) - len(tail)
+        parts = [*head, [f"   ... {left:,} more steps; --format json has them all"], *tail]
+    for part in parts:
+        yield from part
+
+
+def _links(links: Sequence[LinkFact], here: str) -> Iterator[str]:
+    """One link, or a stretch of links that all carry."""
+    yield from _link(links[0], here)
+    if len(links) > 1:
+        kinds = Counter(link.kind for link in links[1:-1])
+        yield f"   : {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, all of them carry"
+        if links[0].kind != links[-1].kind:
+            last = links[-1]
+            yield from _link(last, last.origin)
 
 
 def _stretch(links: Sequence[LinkFact], number: int) -> int:
@@ -182,12 +197,13 @@ def _stretch(links: Sequence[LinkFact], number: int) -> int:
     return end - number
 
 
-def _link(link: LinkFact) -> Iterator[str]:
+def _link(link: LinkFact, here: str) -> Iterator[str]:
+    """A link as a line, or a line for each thing that bars it. `here`: the stage that stands above it."""
     mark = "|" if link.carries else "x"
     edited = ", edited" if link.edited else ""
+    back = "" if link.origin == here else f" (back to {link.origin})"
     if link.carries:
-        section = {"rebuild": "§2.3", "transcript": "§1.2"}.get(link.kind, "")
-        yield _line(f"   {mark} {link.kind:<11} {_CARRIED[link.kind]}{_measured(link)}{edited}", section)
+        yield _line(f"   {mark} {link.kind:<11} {_CARRIED[link.kind]}{_measured(link)}{edited}{back}", link.source)
         return
     for place, bar in enumerate(link.bars):
         kind = link.kind if place == 0 else ""
@@ -198,12 +214,12 @@ def _link(link: LinkFact) -> Iterator[str]:
                 going_on = "goes on in" if bar.values[0] == "closest" else "branches, also to"
                 said = f"branching={bar.values[0]}: here the mind {going_on} {bar.values[1]}"
             case cause if cause in _BARRED:
-                said = _BARRED[cause] + (f"{_measured(link)}{edited}" if place == 0 else "")
+                said = _BARRED[cause] + (_measured(link) if place == 0 else "")
             case cause if cause in _CARRIED:
                 said = f"the view does not let {cause} links carry"
             case cause:
                 said = f"the {cause} changes: {bar.values[0]}, {bar.values[1]}"
-        yield _line(f"   {mark} {kind:<11} {said}", bar.source)
+        yield _line(f"   {mark} {kind:<11} {said}{back if place == 0 else ''}", bar.source)
 
 
 def _measured(link: LinkFact) -> str:
@@ -226,7 +242,7 @@ def _region(fact: StageFact) -> str:
     value, found = fact.attributes["region"], ", ".join(fact.region_from[:3])
     match fact.region_basis:
         case "next":
-            return f"poised for {value or 'no region'} (of {found})"
+            return f"poised for {value} (of {found})" if value else f"in no region, as is {found}"
         case "before":
             return f"still {value or 'in no region'} (of {found})"
         case "kept":
@@ -238,17 +254,11 @@ def _region(fact: StageFact) -> str:
 
 
 def _value(fact: StageFact, name: str) -> str:
-    return str(fact.attributes[name]) if fact.attributes[name] is not None else "none"
+    return str(fact.attributes[name]) if fact.attributes[name] is not None else "unknown"
 
 
 def _lack(name: str) -> str:
     return "it is in no persona region" if name == "region" else f"its {name} is not known"
-
-
-def _section(name: str) -> str:
-    from rules.bars import section
-
-    return section(name)
 
 
 def _turned(explanation: Explanation) -> Iterator[str]:
@@ -256,8 +266,16 @@ def _turned(explanation: Explanation) -> Iterator[str]:
         value = "inf" if other.value is None else other.value
         number = "one mind" if other.same else "two minds"
         if isinstance(other.evidence, Missing):
-            number = "not one mind"
-        yield f"It would be {number} if {other.reading}={value} ({other.source})."
+            number = "no longer one mind"
+        yield f"It would be {number} if {other.reading}={value} ({_source(other.source)})."
+
+
+def _source(source: str) -> str:
+    """Where a reading comes from, in words."""
+    if source.startswith("open"):
+        sections = source.removeprefix("open").strip(" ()")
+        return "the paper leaves it open" + (f", {sections}" if sections else "")
+    return "a gap in the record, not in the paper" if source.startswith("none") else source
 
 
 def _line(text: str, section: str) -> str:

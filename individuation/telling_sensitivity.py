@@ -74,6 +74,8 @@ def _boundary(code: Barcode) -> Iterator[str]:
             yield f"  {stretch.low:>9.4g} .. {stretch.high:<9.4g} {stretch.count:>4}  {bar}"
     if len(code.stretches) > _MOST_STRETCHES:
         yield f"  ... and {len(code.stretches) - _MOST_STRETCHES} shorter stretches"
+    for at, count in code.places[:_MOST_STRETCHES]:
+        yield f"  {'just at':>9} {at:<12.6g} {count:>4}"
     if code.samples:
         yield "  at     " + " ".join(f"{at:>6g}" for at, _ in code.samples)
         yield "  minds  " + " ".join(f"{count:>6}" for _, count in code.samples)
@@ -83,7 +85,7 @@ def _chances(found: Distribution) -> Iterator[str]:
     how = (
         "exact"
         if found.method == "exact"
-        else (f"{found.draws:,} draws, seed {found.seed}, standard error of a probability at most {found.error:.2g}")
+        else (f"{found.draws:,} draws, seed {found.seed}; standard error of a probability at most {found.error:.2g}")
     )
     low, high = found.interval()
     yield (

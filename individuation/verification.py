@@ -28,7 +28,8 @@ from individuation.reasons import (
 )
 from rules.bars import Judge, Link
 from rules.declaration import SHARED
-from rules.readings import Value, complete
+from rules.readings import Value
+from rules.registry import VIEWS
 from rules.view import Tally, View
 from traces.errors import TraceError
 
@@ -58,15 +59,18 @@ def _demand(condition: bool) -> None:
 def _check(explanation: Explanation, trace: Trace) -> None:
     view = explanation.criterion
     _demand((explanation.view, explanation.definition, explanation.source) == (view.name, view.definition, view.source))
-    values = complete(view.readings, explanation.readings, view.name)
+    _demand(view.name not in VIEWS or VIEWS[view.name] == view)
+    values = view.complete(explanation.readings)
     _demand({name: _shown(value) for name, value in values.items()} == dict(explanation.readings))
     _demand(_implied(explanation, trace, values, explanation.evidence) == explanation.same)
     readings = {reading.name: reading for reading in view.readings}
-    _demand(len({(other.reading, other.value) for other in explanation.otherwise}) == len(explanation.otherwise))
+    said: set[tuple[str, Value]] = set()
     for other in explanation.otherwise:
         reading = readings[other.reading]
-        changed = complete(view.readings, {**values, other.reading: other.value}, view.name)
+        changed = view.complete({**values, other.reading: other.value})
         _demand(other.source == reading.source and changed != values)
+        _demand((other.reading, changed[other.reading]) not in said and other.value == _shown(changed[other.reading]))
+        said.add((other.reading, changed[other.reading]))
         _demand(explanation.same is not None and other.same is (not explanation.same))
         _demand(_implied(explanation, trace, changed, other.evidence) == other.same)
 
@@ -130,6 +134,7 @@ class _Checker:
             case SharedKey():
                 self._ends(evidence.stages)
                 _demand(not self.declaration.linked and evidence.attributes == self.declaration.pool)
+                _demand(evidence.source == self.view.source)
                 _demand(self._both_belong() and self._agree(self.declaration.pool))
                 return True
             case Cut():
@@ -150,12 +155,14 @@ class _Checker:
                 ours, theirs = (self.judge.attributes(row) for row in self.rows)
                 differing = tuple(name for name in compared if ours[name] != theirs[name])
                 _demand(bool(differing) and differing == evidence.attributes)
+                _demand(evidence.source == self.view.source)
                 return False
             case Missing():
                 self._ends(evidence.stages)
                 lacking = {self.stages.name(row): self.judge.lacks(row) for row in self.rows}
                 found = {name: lacks for name, lacks in lacking.items() if lacks}
                 _demand(bool(found) and found == dict(evidence.lacking))
+                _demand(evidence.source == self.view.source)
                 return False
             case _:
                 raise _NotSoError
@@ -181,7 +188,7 @@ class _Checker:
     def _walked(self, links: Sequence[LinkFact], named: Sequence[StageFact]) -> None:
         """Check that links lead from the first stage to the second, by way of the stages named."""
         _demand(tuple(named) == tuple(self.naming.stage(self.stages.find(fact.stage)) for fact in named))
-        _demand(len(named) == len(links) + 1)
+        _demand(len(named) == len(links) + 1 == len({fact.stage for fact in named}))
         self._way(links, [fact.stage for fact in named])
 
     def _way(self, links: Sequence[LinkFact], at: Sequence[str]) -> None:
@@ -212,6 +219,31 @@ class _Checker:
         _demand(len(named) == len(set(named)) and set(named) == crossing)
         _demand(not any(fact.carries for fact in cut.separators))
         _demand(bool(cut.way) == bool(cut.separators))
+        if cut.way:
+            self._least(len(cut.separators), sum(not fact.carries for fact in cut.way))
+
+    def _least(self, separators: int, barred: int) -> None:
+        """Check that no fewer links separate the two stages, and that no way between them has fewer that are barred."""
+        import networkx as nx
+
+        a, b = self.rows
+        found, waiting = {a}, [a]
+        graph = nx.Graph()
+        while waiting:
+            row = waiting.pop()
+            for link in self.judge.links_to(row):
+                ends = link.origin, link.stage
+                carries = not self.judge.bars(link, self.goal)
+                before = graph.get_edge_data(*ends, default={"capacity": 0, "barred": 1})
+                many = float("inf") if carries else before["capacity"] + 1
+                graph.add_edge(*ends, capacity=many, barred=0 if carries else before["barred"])
+            around = [link.origin for link in self.judge.links_to(row)] + [k.stage for k in self.judge.links_from(row)]
+            for other in around:
+                if other not in found:
+                    found.add(other)
+                    waiting.append(other)
+        _demand(nx.dijkstra_path_length(graph, a, b, weight="barred") == barred)
+        _demand(nx.maximum_flow_value(graph, a, b) == separators)
 
     def _rows_of(self, spans: Sequence[Span]) -> set[int]:
         found: set[int] = set()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from rules.declaration import ATTRIBUTES, CARRIERS, Attribute, Declaration
 from rules.declared import declared
@@ -25,7 +26,7 @@ from traces.vocabulary import FORMAT_VERSION, Line, Name, Names
 
 SUFFIX = ".toml"
 _LARGEST = 100_000
-_FIELDS = ("stage", *ATTRIBUTES[:-1])
+_FIELDS = ("stage", *ATTRIBUTES)
 
 
 def _template(text: str) -> str:
@@ -37,6 +38,14 @@ def _template(text: str) -> str:
 
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _answer(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PydanticCustomError(
+            "trace", "{found}|{expected}", {"found": f"it is {quoted(value)}", "expected": "a text or a number"}
+        )
+    return value
 
 
 Template = Annotated[Line, Field(min_length=1, max_length=200), AfterValidator(_template)]
@@ -69,9 +78,7 @@ class ViewFile(BaseModel):
     known: Names = ()
     uninstantiated: bool = False
     open: Names = ()
-    fixed: dict[str, Annotated[str | float, BeforeValidator(lambda v: float(v) if type(v) is int else v)]] = Field(
-        default_factory=dict
-    )
+    fixed: dict[str, Annotated[Any, BeforeValidator(_answer)]] = Field(default_factory=dict)
 
 
 def read_view(path: Path) -> View:

@@ -43,6 +43,25 @@ def section(cause: str) -> str:
     return _SECTIONS.get(cause, NOT_BUILT_IN)
 
 
+_SECTIONS_OF_KINDS = {
+    "attention": "§2.1",
+    "transfer": "§2.3, fn 6",
+    "rebuild": "§2.3",
+    "unknown": "-",
+    "transcript": "§1.2, §2.2",
+    SHARED: "§2",
+}
+
+
+def kind_section(kind: str) -> str:
+    """Where the paper treats links of a kind; "-" for a gap in the record.
+
+    >>> kind_section("rebuild")
+    '§2.3'
+    """
+    return _SECTIONS_OF_KINDS[kind]
+
+
 @dataclass(frozen=True)
 class Link:
     """A link of a trace: `stage` has it from `origin`; rows of a `StageTable`. `kind`: one of `CARRIERS`."""
@@ -87,6 +106,7 @@ class Judge:
         self.intermittent = "region" in declaration.attributes and readings["user_turns"] == "intermittent"
         self.attributes_cut = readings["recurrence"] == "new"
         self._regions: dict[int, RegionFound] = {}
+        self._going_on: dict[int, list[Link]] = {}
 
     # --- links
 
@@ -156,15 +176,15 @@ class Judge:
         how = self.readings["branching"]
         if how in ("one", "overlap") or link.kind == SHARED:
             return
-        going_on = [other for other in self._siblings(link) if not any(self._bars_of_kind(other))]
+        if link.origin not in self._going_on:
+            found = [other for other in self._siblings(link) if not any(self._bars_of_kind(other))]
+            self._going_on[link.origin] = sorted(found, key=self._rank)[:2] if how == "closest" else found[:2]
+        going_on = self._going_on[link.origin]
         if len(going_on) < 2:
             return
-        if how == "end":
-            other = next(other for other in going_on if other.stage != link.stage)
-        else:
-            other = min(going_on, key=self._rank)
-            if other.stage == link.stage:
-                return
+        other = going_on[0] if going_on[0].stage != link.stage else going_on[1]
+        if how == "closest" and going_on[0].stage == link.stage:
+            return
         yield Bar("branching", (str(how), self.stages.name(other.stage)), section("branching"))
 
     def _siblings(self, link: Link) -> list[Link]:
@@ -213,8 +233,10 @@ class Judge:
         return tuple(name for name in self.declaration.known if self._attribute(stage, name) < 0)
 
     def named(self, attribute: Attribute, code: int) -> str:
-        """The name of an attribute's value; "none" for none."""
-        return attribute_names(self.stages, attribute, self.readings)[code] if code >= 0 else "none"
+        """The name of an attribute's value, or that there is none."""
+        if code < 0:
+            return "no region" if attribute == "region" else "unknown"
+        return attribute_names(self.stages, attribute, self.readings)[code]
 
     def _attribute(self, stage: int, name: Attribute) -> int:
         stages = self.stages

@@ -8,6 +8,7 @@ conversation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -86,6 +87,9 @@ class Declaration:
             faults.append(("agree", "it is given for a view that pools", "only for a view that goes by links"))
         if SHARED in self.carry and self.fixed.get("branching", "one") != "one":
             faults.append(("carry", "it has shared, and branching is not one", _SHARED_ONLY_ONE))
+        if self.fixed.get("branching") == "overlap" and self.fixed.get("recurrence") == "same":
+            expected = "one of the two: a recurrence has no meaning among minds that share stages"
+            faults.append(("fixed", "it has recurrence=same and branching=overlap", expected))
         return faults
 
     @property
@@ -98,12 +102,30 @@ class Declaration:
         """All attributes that the view looks at."""
         return tuple(dict.fromkeys((*self.agree, *self.pool, *self.known)))
 
+    def to_dict(self) -> dict[str, object]:
+        """As JSON has it, and as a view file says it.
+
+        >>> Declaration(pool=("model",)).to_dict()["pool"]
+        ['model']
+        """
+        return {
+            "follow": self.follow,
+            "carry": [kind for kind in CARRIERS if kind in self.carry],
+            "agree": list(self.agree),
+            "pool": list(self.pool),
+            "known": list(self.known),
+            "uninstantiated": self.uninstantiated,
+            "fixed": {name: None if value == math.inf else value for name, value in self.fixed.items()},
+        }
+
     def check_open(self, readings: tuple[Reading, ...]) -> None:
         """Refuse open questions that make no difference to such a view, or that it answers itself. Raises
         `TraceError`.
         """
         apt = self.apt_readings
-        for reading in readings:
+        for number, reading in enumerate(readings):
+            if reading in readings[:number]:
+                raise TraceError("open", f"it has {reading.name} twice", "each reading once")
             if reading.name not in apt:
                 raise TraceError("open", f"{reading.name} makes no difference to this view", one_of(apt, "reading"))
             if reading.name in self.fixed:
@@ -121,7 +143,7 @@ class Declaration:
                 apt.append("recurrence")
         if "region" in self.attributes:
             apt += _ON_REGIONS
-        if "model" in self.pool:
+        if "model" in self.attributes:
             apt.append("weights")
         return [reading.name for reading in ALL if reading.name in apt]
 

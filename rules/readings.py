@@ -125,11 +125,13 @@ MAX_DRIFT = NumberReading(
 ALL = (RECONSTRUCTION, USER_TURNS, RECURRENCE, BRANCHING, UNKNOWN_CACHE, WEIGHTS, EDITS, OUTSIDE, MAX_DRIFT)
 
 
-def complete(readings: tuple[Reading, ...], chosen: Mapping[str, object], view: str) -> dict[str, Value]:
+def complete(
+    readings: tuple[Reading, ...], chosen: Mapping[str, object], view: str, fixed: Mapping[str, Value] | None = None
+) -> dict[str, Value]:
     """All readings of a view with their values: those chosen, and defaults for the rest.
 
-    Raises `UnknownNameError` for a reading that the view does not have, `TraceError` for choices that exclude each
-    other.
+    `fixed`: readings that the view answers by itself. Raises `UnknownNameError` for a reading that the view does not
+    have, `TraceError` for choices that exclude each other.
 
     >>> complete((RECONSTRUCTION, EDITS), {"edits": "cut"}, "some-view")
     {'reconstruction': 'same', 'edits': 'cut'}
@@ -141,7 +143,8 @@ def complete(readings: tuple[Reading, ...], chosen: Mapping[str, object], view: 
     values = {
         name: reading.parsed(chosen[name]) if name in chosen else reading.default for name, reading in known.items()
     }
-    if values.get("recurrence") == "same" and values.get("branching") == "overlap":
+    settled = {**(fixed or {}), **values}
+    if settled.get("recurrence") == "same" and settled.get("branching") == "overlap":
         raise TraceError(
             f"view {view}",
             "recurrence=same is combined with branching=overlap",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.declaration import Declaration
-from rules.readings import ALL, Reading, Readings, Value
+from rules.readings import ALL, Reading, Readings, Value, complete
 from traces.forest import trees
 from traces.stages import StageTable
 
@@ -134,7 +134,14 @@ class View:
         """Whether the count hangs on persona regions."""
         return "regions" in self.rests_on
 
+    def complete(self, chosen: Mapping[str, object]) -> dict[str, Value]:
+        """All readings of the view with their values: those chosen, and defaults for the rest. Raises `TraceError`."""
+        return complete(self.readings, chosen, self.name, self._fixed)
+
     def settled(self, readings: Readings) -> dict[str, Value]:
         """All readings there are: those given, else as the view fixes them, else the defaults."""
-        fixed = self.declaration.fixed if self.declaration is not None else {}
-        return {reading.name: reading.default for reading in ALL} | dict(fixed) | dict(readings)
+        return {reading.name: reading.default for reading in ALL} | dict(self._fixed) | dict(readings)
+
+    @property
+    def _fixed(self) -> Mapping[str, Value]:
+        return self.declaration.fixed if self.declaration is not None else {}

@@ -11,11 +11,10 @@ import subprocess
 import sys
 
 import pytest
-from worlds import random_world
+from worlds import alternatives, random_world
 
 from individuation import TraceError, individuate, open_trace, overview, why
 from individuation.criteria import find_view
-from individuation.explanation import alternatives
 from individuation.view_files import read_view
 from rules.declaration import ATTRIBUTES, MAY_BE_UNKNOWN, Declaration
 from rules.declared import declared
@@ -149,6 +148,30 @@ def test_a_lineage_holds_a_model_and_its_fine_tunes(cases):
     assert individuate(trace, "examples/views/lineage.toml").count == 1
 
 
+def test_a_reading_that_a_view_fixes_excludes_what_it_excludes_anywhere(tmp_path, cases):
+    path = tmp_path / "overlapping.toml"
+    path.write_text(linked('open = ["recurrence"]\n[fixed]\nbranching = "overlap"', agree=["server"]), encoding="utf-8")
+    with pytest.raises(TraceError, match="recurrence=same is combined with branching=overlap"):
+        individuate(str(cases / "regenerate.yaml"), str(path), recurrence="same")
+
+
+def test_a_linked_view_may_take_a_fine_tune_for_its_base(tmp_path):
+    path = tmp_path / "handover.toml"
+    text = linked('open = ["weights"]', follow="previous", carry=[*LINKS], agree=["model"])
+    path.write_text(text, encoding="utf-8")
+    turns = [{"role": "user", "model": "m"}, {"role": "assistant", "model": "tuned"}]
+    world = {"individuation": 1, "models": {"m": {}, "tuned": {"base": "m"}}, "conversations": {"c": {"turns": turns}}}
+    assert individuate(world, str(path)).count == 2
+    assert individuate(world, str(path), weights="base").count == 1
+
+
+def test_minds_pooled_by_role_are_called_by_it(tmp_path, cases):
+    path = tmp_path / "roles.toml"
+    path.write_text(GOOD.replace('["model"]', '["role"]').replace("{model}", "the {role}"), encoding="utf-8")
+    minds = individuate(str(cases / "gage.yaml"), str(path)).minds
+    assert [(mind.id, mind.label) for mind in minds] == [("user", "the user"), ("assistant", "the assistant")]
+
+
 def test_a_collective_joins_conversations_that_share_a_computed_prefix():
     turns = [{"role": "user", "model": "m", "server": "s"}, {"role": "assistant"}]
     shared = [{"role": "user", "model": "m", "server": "s", "shared_from": "a/1"}, {"role": "assistant"}]
@@ -198,6 +221,9 @@ def linked(more="", **links):
         (GOOD.replace("{model}", "{model.__class__}"), "no field"),
         (GOOD.replace("{model}", "{0}"), "no field"),
         (GOOD.replace('"mine"', '"thread"'), "built-in"),
+        (GOOD + 'open = ["weights", "weights"]\n', "twice"),
+        (GOOD + "[fixed]\nweights = true\n", "it is true"),
+        (linked('[fixed]\nbranching = "overlap"\nrecurrence = "same"', agree=["server"]), "recurrence=same"),
         (GOOD.replace('"mine"', '"mi\\u001b[31mne"'), "control characters"),
         (GOOD + 'open = ["recurrence"]\n', "makes no difference"),
         (GOOD + 'open = ["weights"]\n[fixed]\nweights = "base"\n', "fixed"),

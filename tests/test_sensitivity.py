@@ -241,3 +241,94 @@ def test_the_command_says_which_reading_moves_the_count(run, cases):
     assert "recurrence" in text
     data = json.loads(run("sensitivity", str(cases / "aura-and-back.yaml"), "-f", "json").stdout)
     assert {entry["view"] for entry in data} == {view.name for view in VIEWS.values() if view.readings}
+
+
+def two(regions, *xs, name="s"):
+    """A trace of one space and so many assistant turns."""
+    return {
+        "individuation": 1,
+        "models": {"m": {}},
+        "spaces": {name: {"model": "m", "axes": ["x"], "regions": regions}},
+        "conversations": {"c": {"turns": [{"role": "assistant", "model": "m", "at": {"x": x}} for x in xs]}},
+    }
+
+
+def test_places_where_the_bound_lies_on_a_coordinate_are_counted_too():
+    world = two({"calm": {"x": [None, 0]}, "evil": {"x": [0, None]}}, -1, 0)
+    code = sensitivity(world, "instance-persona", vary=["s.calm.x=-1..0"]).over_boundaries[0]
+    assert [(s.low, s.high, s.count) for s in code.stretches] == [(-1, 0, 2)]
+    assert code.places == ((0, 1),)
+    found = sensitivity(world, "instance-persona", vary=["s.calm.x=-1..0"])
+    assert found.range.low == found.count == 1
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=5), st.booleans())
+def test_the_count_at_any_place_lies_within_the_range_of_the_barcode(xs, closed):
+    regions = {"calm": {"x": [None, 0]}, "evil": {"x": [0 if closed else 1, None]}}
+    opened = open_trace(two(regions, *xs))
+    code = sensitivity(opened, "instance-persona", vary=["s.calm.x=-4..4"]).over_boundaries[0]
+    for at in [n / 2 for n in range(-8, 9)]:
+        count = individuate(Trace(moved(opened.recordings, None, code.boundary, at)), "instance-persona").count
+        assert code.range.low <= count <= code.range.high
+        here = [s.count for s in code.stretches if s.low <= at <= s.high] + [
+            c for place, c in code.places if place == at
+        ]
+        assert count in here
+
+
+def test_recordings_with_spaces_of_one_name_keep_their_own_bounds(tmp_path, run):
+    first, second = two({"calm": {"x": [0, None]}}, 1, -1), two({"aura": {"x": [None, 0.5]}}, 1, -1)
+    for name, world in (("A", first), ("B", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(world))
+    files = [str(tmp_path / f"{name}.json") for name in "AB"]
+    assert run(*files).exit_code == 0
+    opened = open_trace(*files)
+    assert sorted(str(boundary) for boundary in boundaries(opened.recordings, None)) == [
+        "A:s.calm.x", "B:s.aura.x",
+    ]  # fmt: skip
+    assert named_boundary(opened.recordings, None, "A:s.calm.x").recordings == (0,)
+
+
+def test_a_space_drawn_alike_in_two_recordings_has_one_boundary_that_moves_in_both():
+    opened = open_trace(two({"calm": {"x": [0, None]}}, 1), two({"calm": {"x": [0, None]}}, 2))
+    (boundary,) = boundaries(opened.recordings, None)
+    assert boundary.recordings == (0, 1)
+    assert sensitivity(opened, "instance-persona", vary=["s.calm.x=0..5"]).over_boundaries[0].range.low == 0
+
+
+def test_the_same_bound_drawn_at_two_places_must_be_told_apart():
+    opened = open_trace(two({"calm": {"x": [0, None]}}, 1), two({"calm": {"x": [-10, None]}}, 2))
+    with pytest.raises(TraceError, match="several places"):
+        sensitivity(opened, "model-persona", vary=["s.calm.x=0..1"])
+
+
+@pytest.mark.parametrize("text", [f"{BOUND}=-1e308..1e308", f"{BOUND}=-1e999..0", f"{BOUND}=0..1e13"])
+def test_an_interval_beyond_all_measure_is_refused(text, run):
+    result = run("sensitivity", AURA, "-v", "instance-persona", "--vary", text)
+    assert result.exit_code == 2
+    assert "numbers between" in result.stderr
+
+
+def test_a_view_that_looks_at_regions_in_its_own_way_is_drawn_not_computed_wrongly():
+    from rules.declaration import Declaration
+    from rules.declared import declared
+
+    said = {"role": "assistant", "model": "m", "region_probabilities": {"calm": 0.5, "evil": 0.5}}
+    turns = [said, {"role": "assistant", "region": "calm"}, {"role": "assistant", "region": "evil"}]
+    stages = open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}).stages()
+    every = frozenset({"attention", "transfer", "rebuild", "unknown"})
+    for declaration in (
+        Declaration(follow="own", carry=every, known=("region",)),
+        Declaration(pool=("model",), known=("region",)),
+    ):
+        view = declared("own", declaration, definition="-", source="-", label="-")
+        assert distribution(view, stages, {}, 500).probability == {1: 1.0}
+
+
+def test_thresholds_of_drift_that_are_too_many_to_try_are_not_claimed_to_have_been():
+    turns = [{"role": "user", "model": "m", "server": "s", "tokens": 1}]
+    turns += [{"role": "assistant", "cache": "rebuilt", "drift": n / 100, "tokens": 1} for n in range(1, 90)]
+    world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    assert not sensitivity(world, "virtual-instance").range.complete
+    world["conversations"]["c"]["turns"] = turns[:40]
+    assert sensitivity(world, "virtual-instance").range.complete

@@ -9,12 +9,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import random_world, worlds
+from worlds import alternatives, random_world, worlds
 
 from individuation import TraceError, individuate, open_trace, why
 from individuation.criteria import find_view
-from individuation.explanation import alternatives
-from individuation.reasons import Chain, Cut, Fork, Missing, Passes, SharedKey
+from individuation.reasons import Chain, Cut, Fork, Missing, Passes, Reach, SharedKey, Span
 from individuation.sharing import sharing, sharing_holds
 from individuation.telling import told_sharing
 from rules.readings import complete
@@ -187,7 +186,7 @@ def test_across_gages_shift_the_two_minds_share_attention_links(cases):
     result = individuate(str(cases / "gage.yaml"), "instance-persona")
     found = sharing(result, 0, 1)
     assert [(link.origin, link.stage, link.kind) for link in found.links] == [("c1/1", "c1/2", "attention")]
-    assert (found.reached, found.reaching) == (2, 4)
+    assert (found.first_reaches, found.second_reaches) == (Reach(attending=4, attended=2), Reach(0, 0))
     assert "already connected" in " ".join(told_sharing(found))
 
 
@@ -198,7 +197,7 @@ def test_what_two_minds_share_can_be_checked_and_a_false_account_fails(world, vi
         return
     found = sharing(result, 0, 1)
     assert sharing_holds(found, result.stages)
-    assert not sharing_holds(dataclasses.replace(found, reached=found.reached + 1), result.stages)
+    assert not sharing_holds(dataclasses.replace(found, first_reaches=Reach(99, 1)), result.stages)
     assert not sharing_holds(dataclasses.replace(found, links=(*found.links, *found.links[:1], None)), result.stages)
 
 
@@ -242,6 +241,119 @@ def test_names_with_line_breaks_or_markup_do_not_reach_a_notebook_raw():
     assert "&lt;script&gt;" in html
 
 
+def branching():
+    """A stage with two stages after it, each computed anew."""
+    turn = {"role": "assistant", "tokens": 1, "server": "b", "cache": "rebuilt"}
+    return {
+        "individuation": 1,
+        "models": {"m": {}},
+        "conversations": {
+            "c": {"turns": [{"role": "user", "model": "m", "server": "a", "tokens": 1}, turn]},
+            "d": {"parent": "c", "at": 1, "turns": [turn]},
+        },
+    }
+
+
+def test_a_way_that_turns_back_on_itself_proves_no_fork():
+    trace = open_trace(branching())
+    same = why(trace, "c/0", "c/1", "virtual-instance", branching="overlap")
+    assert same.same
+    link, (a, b) = same.evidence.links[0], same.evidence.stages
+    false = Fork(links=(link, link, link), at="c/0", stages=(b, a, b, a))
+    assert not dataclasses.replace(same, a="c/1", b="c/0", same=False, evidence=false).verify(trace)
+
+
+def test_a_cut_that_is_not_the_least_does_not_verify():
+    trace = open_trace(branching())
+    found = why(trace, "c/0", "c/1", "virtual-instance", reconstruction="new")
+    other = why(trace, "c/0", "d/0", "virtual-instance", reconstruction="new")
+    both = (*found.evidence.separators, *other.evidence.separators)
+    wide = dataclasses.replace(found.evidence, separators=both, side=(Span("c", 0, 0),))
+    assert found.verify(trace)
+    assert not dataclasses.replace(found, evidence=wide).verify(trace)
+
+
+def test_a_view_in_the_dress_of_another_does_not_verify(cases):
+    trace = open_trace(str(cases / "router.yaml"))
+    real, thread = VIEWS["virtual-instance"], VIEWS["thread"]
+    dressed = dataclasses.replace(thread, name=real.name, definition=real.definition, source=real.source)
+    found = why(trace, "c1/0", "c1/3", dressed)
+    assert found.same
+    assert not found.verify(trace)
+    assert found.to_dict()["declaration"]["follow"] == "previous"
+
+
+def test_what_would_turn_the_answer_round_is_said_once(cases):
+    trace = open_trace(branching() | {"conversations": {"c": {"turns": [
+        {"role": "user", "model": "m", "server": "a"},
+        {"role": "assistant", "server": "b", "cache": "rebuilt", "drift": 0.25},
+    ]}}})  # fmt: skip
+    found = why(trace, "c/0", "c/1", "virtual-instance")
+    assert [(other.reading, other.value) for other in found.otherwise] == [
+        ("reconstruction", "new"),
+        ("max_drift", 0.0),
+    ]
+    twice = dataclasses.replace(found.otherwise[1], value="0.00")
+    for false in ((*found.otherwise, twice), (dataclasses.replace(found.otherwise[1], value="0"),)):
+        assert not dataclasses.replace(found, otherwise=false).verify(trace)
+
+
+def test_only_the_link_that_separates_is_said_to():
+    turns = [
+        {"role": "user", "model": "m", "server": "s"}, {"role": "assistant", "server": "s2"},
+        {"role": "user", "model": "n"}, {"role": "assistant", "model": "m"},
+    ]  # fmt: skip
+    world = {"individuation": 1, "models": {"m": {}, "n": {}}, "conversations": {"c": {"turns": turns}}}
+    found = why(world, "c/0", "c/3", "virtual-instance", reconstruction="new")
+    assert sum(not link.carries for link in found.evidence.way) == 2
+    assert "The link c/0 -> c/1 alone separates them." in str(found)
+
+
+def test_minds_that_draw_on_each_other_are_said_to_in_both_directions(cases):
+    result = individuate(str(cases / "aura-and-back.yaml"), "instance-persona", recurrence="same")
+    found = sharing(result, 0, 1)
+    assert (found.first_reaches, found.second_reaches) == (Reach(2, 2), Reach(2, 2))
+    assert sum("attend to keys and values" in line for line in told_sharing(found)) == 2
+
+
+def test_a_shared_prefix_is_something_that_two_minds_share():
+    turns = [{"role": "user", "model": "m", "server": "s"}, {"role": "assistant"}]
+    shared = [{"role": "user", "model": "m", "server": "s", "shared_from": "a/1"}, {"role": "assistant"}]
+    world = {"individuation": 1, "models": {"m": {}}, "conversations": {"a": {"turns": turns}, "b": {"turns": shared}}}
+    assert sharing(individuate(world, "virtual-instance"), 0, 1).first_reaches == Reach(attending=2, attended=2)
+
+
+def test_a_long_way_with_many_bars_is_not_told_step_by_step():
+    turns = [{"role": "user", "model": "m", "server": f"s{n % 2}"} for n in range(3000)]
+    world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+    found = why(world, "c/0", "c/2999", "virtual-instance", reconstruction="new")
+    assert len(found.evidence.way) == 2999
+    assert len(str(found).splitlines()) < 60
+    assert "more steps" in str(found)
+
+
+def test_a_branching_as_wide_as_a_street_is_explained_all_the_same():
+    branch = {"parent": "c", "at": 1, "turns": [{"role": "assistant"}]}
+    conversations = {"c": {"turns": [{"role": "user", "model": "m", "server": "s"}]}}
+    world = {
+        "individuation": 1,
+        "models": {"m": {}},
+        "conversations": conversations | {f"b{n}": branch for n in range(1500)},
+    }
+    trace = open_trace(world)
+    for how, same in (("one", True), ("overlap", False), ("end", False), ("closest", False)):
+        found = why(trace, "b1/0", "b2/0", "virtual-instance", branching=how)
+        assert found.same is same
+        assert found.verify(trace)
+
+
+def test_stages_of_several_recordings_can_be_asked_about(run, cases):
+    files = [str(cases / f"{name}.yaml") for name in ("gage", "mood")]
+    text = run("why", *files, "gage:c1/1", "mood:c1/1", "-v", "model-persona").stdout
+    assert "gage:c1/1" in text
+    assert "mood:c1/1" in text
+
+
 # --- the command
 
 
@@ -249,7 +361,10 @@ def test_without_a_view_the_command_answers_under_every_view(run, cases):
     text = run("why", str(cases / "gage.yaml"), "c1/1", "c1/3").stdout
     for view in VIEWS.values():
         assert f"\n{view.name}: same mind iff {view.definition} ({view.source})\n" in text
-    assert "4 stages of the one attend to keys and values computed in 2 stages of the other" in text
+    assert (
+        "4 stages of evil of wren in c1 attend to keys and values computed in 2 stages of assistant of wren in c1"
+        in text
+    )
 
 
 def test_minds_can_be_named_instead_of_stages(run, cases):
@@ -265,7 +380,7 @@ def test_json_has_everything_and_can_be_read(run, cases):
     data = json.loads(run("why", file, "c1/1", "c1/3", "-v", "instance-persona", "-f", "json").stdout)
     found = why(file, "c1/1", "c1/3", "instance-persona")
     assert data["evidence"] == json.loads(json.dumps(found.to_dict()))["evidence"]
-    assert data["sharing"]["reached"] == 2
+    assert data["sharing"]["first_reaches"] == {"is": "Reach", "attending": 4, "attended": 2}
     assert len(json.loads(run("why", file, "c1/1", "c1/3", "-f", "json").stdout)) == len(VIEWS)
 
 

@@ -363,3 +363,8 @@ def worlds(
 def random_world(rng: random.Random, **size: Any) -> Trace:
     """A valid trace without hypothesis; takes the keywords of `worlds`."""
     return build(RandomDraw(rng), Size(**size))
+
+
+def alternatives(reading: Any, value: Any) -> list[Any]:
+    """The other values of a reading; of a bound, none at all and infinity."""
+    return [other for other in reading.values or (0.0, float("inf")) if other != value]

@@ -37,9 +37,9 @@ neighbour at the same place moves along. With :STEP the counts at single places 
     "--reading", "-r", "readings", multiple=True, metavar="NAME=VALUE", help="Answer an open question. Repeatable."
 )
 @click.option("--labelling", metavar="NAME", help="Take persona regions from this labelling (see `individuate info`).")
-@click.option("--draws", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True,
+@click.option("--draws", type=click.IntRange(100, 10_000_000), default=10_000, show_default=True,
               help="How many draws, where a probability cannot be computed exactly.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the draws.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of the draws.")
 @click.option("--format", "-f", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def sensitivity(
     traces: tuple[str, ...],

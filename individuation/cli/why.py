@@ -25,7 +25,7 @@ Examples:
 Stages are named CONVERSATION/ORDINAL, counted from 0. With --view, two minds can be named too, by label or id.
 """
 )
-@click.argument("trace", metavar="TRACE")
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.argument("first", metavar="STAGE")
 @click.argument("second", metavar="STAGE")
 @click.option(
@@ -38,7 +38,7 @@ Stages are named CONVERSATION/ORDINAL, counted from 0. With --view, two minds ca
 @click.option("--labelling", metavar="NAME", help="Take persona regions from this labelling (see `individuate info`).")
 @click.option("--format", "-f", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def why(
-    trace: str,
+    traces: tuple[str, ...],
     first: str,
     second: str,
     views: tuple[str, ...],
@@ -57,7 +57,7 @@ def why(
     from individuation.criteria import all_views, find_view
     from individuation.engine import open_trace, readings_of
 
-    opened = open_trace(trace)
+    opened = open_trace(*traces)
     stages = opened.stages(labelling)
     found = [find_view(name) for name in views] or all_views()
     chosen = readings_of(found, chosen_readings(readings))
@@ -72,7 +72,7 @@ def why(
         if len(found) > 1:
             click.echo(f"\n{answer.view}: same mind iff {answer.definition} ({answer.source})")
         click.echo(str(answer))
-        if shared is not None and (shared.reached or shared.stages_in_common or not _is_stage(stages, first)):
+        if shared is not None and (shared.reaches or shared.stages_in_common or not _is_stage(stages, first)):
             from individuation.telling import told_sharing
 
             click.echo("\n".join(told_sharing(shared)))
