@@ -55,6 +55,12 @@ def cases():
     return ROOT / "individuation" / "cases"
 
 
+@pytest.fixture(autouse=True)
+def _width_of_a_pipe(monkeypatch):
+    """xdist gives its workers the width of the terminal that it runs in."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def run():
     """The command, in this process. What it does not catch itself, it does not hide from the test either."""
