@@ -25,10 +25,12 @@ import rules
 import traces
 
 if TYPE_CHECKING:
+    from individuation.comparison import Comparison, compare
     from individuation.engine import Trace, individuate, open_trace, overview
     from individuation.explanation import Explanation, why
     from individuation.minds import Contradiction, Mind
     from individuation.result import Result
+    from individuation.robustness import Sensitivity, sensitivity
     from individuation.scores import Desiderata, desiderata
     from rules.registry import VIEWS
     from traces.errors import TraceError
@@ -37,17 +39,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VIEWS",
+    "Comparison",
     "Contradiction",
     "Desiderata",
     "Explanation",
     "Mind",
     "Result",
+    "Sensitivity",
     "Trace",
     "TraceError",
+    "compare",
     "desiderata",
     "individuate",
     "open_trace",
     "overview",
+    "sensitivity",
     "why",
 ]
 
@@ -56,11 +62,15 @@ _HOMES = {
     "individuate": "individuation.engine",
     "open_trace": "individuation.engine",
     "overview": "individuation.engine",
+    "Comparison": "individuation.comparison",
+    "compare": "individuation.comparison",
     "Contradiction": "individuation.minds",
     "Explanation": "individuation.explanation",
     "why": "individuation.explanation",
     "Mind": "individuation.minds",
     "Result": "individuation.result",
+    "Sensitivity": "individuation.robustness",
+    "sensitivity": "individuation.robustness",
     "Desiderata": "individuation.scores",
     "desiderata": "individuation.scores",
     "VIEWS": "rules.registry",

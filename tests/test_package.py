@@ -28,8 +28,8 @@ def python(code, *arguments, **environment):
 
 def test_the_public_names_are_these():
     assert set(individuation.__all__) == {
-        "VIEWS", "Contradiction", "Desiderata", "Explanation", "Mind", "Result", "Trace", "TraceError", "desiderata",
-        "individuate", "open_trace", "overview", "why",
+        "VIEWS", "Comparison", "Contradiction", "Desiderata", "Explanation", "Mind", "Result", "Sensitivity", "Trace",
+        "TraceError", "compare", "desiderata", "individuate", "open_trace", "overview", "sensitivity", "why",
     }  # fmt: skip
     assert all(getattr(individuation, name) is not None for name in individuation.__all__)
     with pytest.raises(AttributeError, match="no attribute 'mind'"):
