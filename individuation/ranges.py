@@ -106,7 +106,7 @@ def over_readings(
     >>> turns = [{"role": "user", "model": "m", "server": "a"}, {"role": "assistant", "server": "b"}]
     >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
     >>> found = over_readings(VIEWS["virtual-instance"], StageTable.of(facts_from_data(world)),
-    ...     complete(VIEWS["virtual-instance"].readings, {}, ""))
+    ...     VIEWS["virtual-instance"].complete({}))
     >>> str(found.range), [mover.reading for mover in found.movers if mover.moves], found.counted
     ('1-2', ['reconstruction'], 2)
     """

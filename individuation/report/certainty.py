@@ -77,9 +77,7 @@ def _overview(found: Findings) -> Html:
 
 def _view(found: Findings, sure: Sensitivity) -> Html:
     result = found.results[found.position(sure.view)]
-    parts: list[Content] = [
-        tag("h3", named(sure.view), f": {result.count_text} {'mind' if result.count == 1 else 'minds'}")
-    ]
+    parts: list[Content] = [tag("h3", named(sure.view), f": {result.minds_text}")]
     parts += _readings(sure.over_readings, sure.readings)
     for code in sure.over_boundaries:
         parts += _boundary(code, sure.count)

@@ -76,7 +76,7 @@ def _view(number: int, seams: Seams, opened: bool) -> Html:
         said += f" The reasons of the first {len(seams.reasons):,} are given; {left:,} are left out."
     return tag(
         "article",
-        tag("h3", named(result.view), f": {result.count_text} {'mind' if result.count == 1 else 'minds'}"),
+        tag("h3", named(result.view), f": {result.minds_text}"),
         tag("p", "Same mind if and only if: ", result.criterion.definition, f" ({result.criterion.source}). {said}"),
         *(
             _reason(seam_id(number, place), result, reason, opened or not place)

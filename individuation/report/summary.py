@@ -80,7 +80,7 @@ def answer(found: Findings) -> Html:
     by_count: dict[str, list[Result]] = {}
     for result in found.results:
         if result.count is not None and (result.count or result.range is not None):
-            by_count.setdefault(f"{result.count_text} {'mind' if result.count == 1 else 'minds'}", []).append(result)
+            by_count.setdefault(f"{result.minds_text}", []).append(result)
     parts = [
         together(tag("strong", counted), " under ", joined(", ", [named(result.view) for result in results]))
         for counted, results in by_count.items()
@@ -164,7 +164,7 @@ def _minds_of(result: Result) -> Html:
     more = len(result.minds) - len(listed)
     caption = f"The minds under {result.view}" + (f"; {more:,} more are not listed" if more else "")
     lost = f"In no mind: {count(result.unassigned_count, 'stage')}." if result.unassigned_count else None
-    of_view = tag("summary", named(result.view), f": {result.count_text} {'mind' if result.count == 1 else 'minds'}")
+    of_view = tag("summary", named(result.view), f": {result.minds_text}")
     return tag(
         "details", of_view, table(caption, columns, rows, heads=2), tag("p", lost) if lost else None
     )  # fmt: skip
