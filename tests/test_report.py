@@ -79,12 +79,12 @@ def test_a_persona_count_never_stands_without_its_range():
     for name in ("router-return", "three-cities", "gage"):
         case = paper_case(name)
         read = Page(page(findings(case.trace, case=case)))
-        ranged = {result.view: result.count_text for result in overview(case.trace) if result.range is not None}
+        ranged = {result.view: result for result in overview(case.trace) if result.range is not None}
         assert ranged
-        for view, text in ranged.items():
+        for view, result in ranged.items():
             named = [said for said in read.said("h3", "summary") if re.match(rf"{view}: \d", said)]
             assert named
-            assert all(said.startswith(f"{view}: {text}") for said in named)
+            assert all(said.startswith(f"{view}: {result.minds_text}") for said in named)
             for row in (row for table in read.tables for row in table["rows"] if row and row[0] == view):
                 bare = [cell for cell in row if re.fullmatch(r"\d+", cell)]
                 # Beside what a case expects stands what was found, with its range.
