@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from individuation.agreement import Agreement, agreement
+from individuation.criteria import find_view
 from individuation.disagreement import Divergence, Links, Side
 from individuation.engine import Openable, Trace, open_trace, overview
 from individuation.explanation import spans
 from individuation.lattice import Order, Relation, relation
 from individuation.result import Result
 from individuation.sorting import Sorting
-from individuation.view_on_readings import named_view
 from rules.registry import VIEWS
 from rules.view import Cover, Partition, Tally, View
 from traces.errors import TraceError
@@ -221,7 +221,7 @@ def compare(
     [('c/1', 'c/2', 'transcript', 'model')]
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
-    found = [view if isinstance(view, View) else named_view(view) for view in views]
+    found = [view if isinstance(view, View) else find_view(view) for view in views]
     names = [view.name for view in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

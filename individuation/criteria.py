@@ -15,15 +15,21 @@ GROUP = "individuation.views"
 
 
 def find_view(name: str) -> View:
-    """The view of that name; a name that ends in `.toml` or holds a path is a file.
+    """The view of that name, or in that file (`.toml`, or a path); readings may follow in brackets.
 
     Raises `UnknownNameError`, which lists the views there are, and `TraceError` for a file that declares none.
 
     >>> find_view("thread").source
     '§1.2 (Chalmers)'
+    >>> find_view("virtual-instance[reconstruction=new]").name
+    'virtual-instance[reconstruction=new]'
     """
     if name in VIEWS:
         return VIEWS[name]
+    if name.endswith("]"):
+        from individuation.view_on_readings import named_view
+
+        return named_view(name)
     if name.endswith(".toml") or "/" in name or os.sep in name:
         from individuation.view_files import read_view
 

@@ -26,7 +26,7 @@ def split_name(name: str) -> tuple[str, list[str]]:
 
 
 def named_view(name: str) -> View:
-    """The view of that name, or file, on the readings that follow in brackets.
+    """The view of that name, or file, on the readings that follow in brackets. `find_view` takes any name.
 
     Raises `TraceError` for readings that the view does not have.
 
@@ -41,7 +41,9 @@ def named_view(name: str) -> View:
         if not equals or reading in chosen:
             raise TraceError(f"view {quoted(name)}", "its readings cannot be read", "VIEW[NAME=VALUE, NAME=VALUE]")
         chosen[reading] = value
-    return on_readings(find_view(view), chosen) if readings else find_view(view)
+    if not readings:
+        raise TraceError(f"view {quoted(name)}", "its readings cannot be read", "VIEW[NAME=VALUE, NAME=VALUE]")
+    return on_readings(find_view(view), chosen)
 
 
 def on_readings(view: View, chosen: Mapping[str, object]) -> View:

@@ -46,11 +46,11 @@ def compare(
 
     from individuation.cli.arguments import chosen_readings
     from individuation.comparison import compare as compared
+    from individuation.criteria import find_view
     from individuation.engine import open_trace
-    from individuation.view_on_readings import named_view
     from rules.registry import VIEWS
 
-    named = {name: named_view(name) for name in views}
+    named = {name: find_view(name) for name in views}
     found = compared(
         open_trace(*traces),
         [named[name] for name in views] or tuple(VIEWS),

@@ -12,6 +12,8 @@ Examples:
   individuate views
   individuate views virtual-instance
   individuate views ./my-view.toml
+
+Where a view is named, readings can follow in brackets: --view "virtual-instance[reconstruction=new]".
   individuate views --format json
 """
 )

@@ -10,14 +10,13 @@ from individuation.case_block import view_of
 from individuation.case_files import Case
 from individuation.case_outcomes import Outcome, run_case
 from individuation.comparison import Comparison, compare
-from individuation.criteria import all_views
+from individuation.criteria import all_views, find_view
 from individuation.engine import Trace, individuate, overview, readings_of
 from individuation.picture.bands import Band, bands_of
 from individuation.picture.lanes import default_views
 from individuation.report.seams import Seam, Seams, allotted, reasons_of, seams_of
 from individuation.result import Result
 from individuation.robustness import Sensitivity, sensitivity
-from individuation.view_on_readings import named_view
 from rules.view import Tally, View
 from traces.coordinates import StageCoordinates, stage_coordinates
 from traces.errors import TraceError
@@ -93,7 +92,7 @@ def findings(
     if not text:
         trace, case = Trace([without_text(facts) for facts in trace.recordings]), None
     stages = trace.stages(labelling)
-    chosen = [view if isinstance(view, View) else named_view(view) for view in views] or all_views()
+    chosen = [view if isinstance(view, View) else find_view(view) for view in views] or all_views()
     twice = next((view.name for view in chosen if [other.name for other in chosen].count(view.name) > 1), None)
     if twice is not None:
         raise TraceError("--view", f'"{twice}" is named twice', "each view once")
