@@ -59,15 +59,17 @@ def count(
     elif form == "csv":
         _csv(results, bool(views))
     else:
-        _tables(trace, results, traces, labelling, bool(views))
+        _tables(trace, results, traces, labelling, views)
 
 
-def _tables(trace: Trace, results: list[Result], traces: tuple[str, ...], labelling: str | None, whole: bool) -> None:
+def _tables(
+    trace: Trace, results: list[Result], traces: tuple[str, ...], labelling: str | None, views: tuple[str, ...]
+) -> None:
     from individuation.cli.tables import show_minds, show_overview
 
-    if whole:
-        for result in results:
-            show_minds(trace, result, labelling)
+    if views:
+        for result, named in zip(results, views, strict=True):
+            show_minds(trace, result, traces, labelling, named)
     else:
         show_overview(trace, results, traces, labelling)
 

@@ -14,7 +14,7 @@ from individuation.cli.terminal import count as counted
 from individuation.engine import Trace
 from individuation.minds import Mind
 from individuation.result import Result
-from rules.view import Tally
+from rules.view import Partition, Tally
 
 _MOST_MINDS = 40
 _MOST_LABELS = 4
@@ -46,12 +46,30 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
     )
     stages = results[0].stages
     if len(stages) > 1:
-        pair = shlex.join([*traces[:1], stages.name(0), stages.name(len(stages) - 1)])
-        if len(traces) == 1:
-            out.print(f"Why two stages are one mind or two: individuate why {pair}", soft_wrap=True, markup=False)
+        pair = shlex.join([*traces, *(stages.name(row) for row in _worth_asking(results))])
+        out.print(f"Why two stages are one mind or two: individuate why {pair}", soft_wrap=True, markup=False)
         sure = _again(traces, chosen, labelling)
         out.print(f"How sure a count is: individuate sensitivity {sure}", soft_wrap=True, markup=False)
+        out.print(f"See it: individuate draw {sure}", soft_wrap=True, markup=False)
     out.print("What the views and their readings mean: individuate views", soft_wrap=True, markup=False)
+
+
+def _worth_asking(results: Sequence[Result]) -> tuple[int, int]:
+    """Two stages of two minds under some view: side by side where there are such, else the end of one and the beginning
+    of the next; where no view finds two, the first stage and the last.
+    """
+    for result in reversed(results):
+        if isinstance(result.verdict, Partition):
+            mind, before = result.verdict.mind, result.stages.previous
+            parted = (before >= 0) & (mind >= 0) & (mind[before] >= 0) & (mind[before] != mind)
+            if parted.any():
+                row = int(parted.argmax())
+                return int(before[row]), row
+    for result in reversed(results):
+        if isinstance(result.verdict, Partition) and int(result.verdict.mind.max(initial=-1)) > 0:
+            mind = result.verdict.mind
+            return int((mind == 0).nonzero()[0][-1]), int((mind == 1).argmax())
+    return 0, len(results[0].stages) - 1
 
 
 def _not_default(results: Sequence[Result]) -> list[str]:
@@ -72,8 +90,10 @@ def _again(traces: Sequence[str], chosen: Sequence[str], labelling: str | None) 
     )
 
 
-def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
-    """The minds of one view, a row each."""
+def show_minds(
+    trace: Trace, result: Result, traces: Sequence[str], labelling: str | None, named: str | None = None
+) -> None:
+    """The minds of one view, a row each. `named`: what the view was called by, where that is not its name."""
     out = console()
     view = result.criterion
     _say_what_is_counted(out, trace, result)
@@ -93,6 +113,15 @@ def show_minds(trace: Trace, result: Result, labelling: str | None) -> None:
     if result.unassigned_count:
         out.print(Text(f"In no mind: {counted(result.unassigned_count, 'stage')}: {some(result.unassigned, 8)}\n"))
     _say_caveats(out, {result.view: result.caveats})
+    if len(result.stages) > 1 and not isinstance(result.verdict, Tally):
+        pair = [result.stages.name(row) for row in _worth_asking([result])]
+        again = [
+            *(["--labelling", labelling] if labelling else []),
+            *(f"--reading={c}" for c in _not_default([result])),
+        ]
+        words = shlex.join([*traces, *pair, "--view", named or result.view, *again])
+        out.print()
+        out.print(f"Why: individuate why {words}", soft_wrap=True, markup=False)
 
 
 def _say_what_is_counted(out: Console, trace: Trace, result: Result) -> None:
