@@ -9,6 +9,7 @@ from individuation.case_block import Expectation, view_of
 from individuation.case_files import Case
 from individuation.engine import individuate
 from individuation.minds import Mind
+from individuation.ranges import CountRange
 from individuation.result import Result
 from rules.view import Tally
 from traces.errors import TraceError
@@ -29,12 +30,20 @@ class Found:
     contradictions: tuple[str, ...]
     unassigned: int
     caveats: tuple[str, ...]
+    range: CountRange | None = None
+
+    @property
+    def count_text(self) -> str:
+        """The count, with its range under a persona view."""
+        count = "-" if self.count is None else f"{self.count:,}"
+        return count if self.range is None else f"{count} ({self.range})"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
             "count": self.count, "stages": list(self.stages), "contradictions": list(self.contradictions),
             "unassigned": self.unassigned, "caveats": list(self.caveats),
+            "range": None if self.range is None else [self.range.low, self.range.high],
         }  # fmt: skip
 
 
@@ -119,6 +128,7 @@ def _found(result: Result, region: str | None) -> Found:
         contradictions=tuple(c.proposition for mind in minds for c in mind.contradictions),
         unassigned=result.unassigned_count,
         caveats=tuple(result.caveats),
+        range=result.range if region is None else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def contents(facts: Facts) -> dict[str, Any]:
     turns = facts.turns
     times = sorted(detail.time for detail in details.values() if detail.time is not None)
     return {
-        "title": facts.title or facts.name,
+        "title": facts.title or PurePath(facts.name).name,
         "source": facts.source,
         "conversations": {
             "in all": len(facts.conversations),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from individuation.count_range import range_of
@@ -40,7 +40,7 @@ class Trace:
     @property
     def title(self) -> str:
         """What the recordings call themselves."""
-        return " + ".join(facts.title or facts.name for facts in self.recordings)
+        return " + ".join(facts.title or PurePath(facts.name).name for facts in self.recordings)
 
     @cached_property
     def labellings(self) -> list[str]:
@@ -82,9 +82,13 @@ class Trace:
     def __repr__(self) -> str:
         stages = sum(len(facts.turns) for facts in self.recordings)
         return (
-            f"<Trace {self.title!r}: {sum(len(f.conversations) for f in self.recordings)} conversations, "
-            f"{stages} stages>"
+            f"<Trace {self.title!r}: {_counted(sum(len(f.conversations) for f in self.recordings), 'conversation')}, "
+            f"{_counted(stages, 'stage')}>"
         )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def open_trace(*traces: Openable) -> Trace:
@@ -95,7 +99,7 @@ def open_trace(*traces: Openable) -> Trace:
 
     >>> open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
     ...     {"role": "user", "tokens": 3, "model": "m"}, {"role": "assistant", "tokens": 5}]}}})
-    <Trace 'trace': 1 conversations, 2 stages>
+    <Trace 'trace': 1 conversation, 2 stages>
     """
     if not traces:
         raise TypeError("open_trace() needs at least one trace")

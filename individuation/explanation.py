@@ -116,7 +116,7 @@ def why(
     >>> trace = open_trace({"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": [
     ...     {"role": "user", "model": "m", "server": "here"}, {"role": "assistant", "server": "there"}]}}})
     >>> print(why(trace, "c/0", "c/1", "virtual-instance", reconstruction="new"))
-    Different minds, on these readings.
+    Different minds under virtual-instance, with reconstruction=new.
       c/0  user, on here
        x rebuild     reconstruction=new: a recomputed cache begins another mind                §2.3
       c/1  assistant, on there

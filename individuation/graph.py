@@ -13,7 +13,7 @@ An edge is a link, from the earlier stage to the later one. Its key is its kind:
 later stage), edited, drift (where measured).
 
 Attributes of the graph: title, views (their names), and for each view readings:VIEW, caveats:VIEW, count:VIEW (left out
-where there is no count) and minds:VIEW (labels by id, those of minds without stages too).
+where there is no count), range:VIEW (of a persona view) and minds:VIEW (labels by id, also of minds without stages).
 
 All values are plain: text, whole and real numbers, truth values, lists and mappings of them.
 """
@@ -163,6 +163,8 @@ def _about(result: Result) -> dict[str, Any]:
     }
     if result.count is not None:
         about[f"count:{result.view}"] = result.count
+        if result.range is not None:
+            about[f"range:{result.view}"] = str(result.range)
     if table is not None:
         about[f"minds:{result.view}"] = dict(zip(table.ids, table.labels, strict=True))
     return about

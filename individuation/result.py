@@ -66,13 +66,14 @@ class Result:
     @property
     def count_text(self) -> str:
         """The count as a table has it: with its range under a persona view, `2 (1-4)`; `-` for none."""
-        count = "-" if self.count is None else f"{self.count:,}"
+        count = "-" if self.count is None or self.nothing_known else f"{self.count:,}"
         return count if self.range is None else f"{count} ({self.range})"
 
     @property
     def minds_text(self) -> str:
         """The count with its noun, and with its range under a persona view: `2 minds (1-4)`."""
-        count = "no count of minds" if self.count is None else f"{self.count:,} mind{'' if self.count == 1 else 's'}"
+        none = self.count is None or self.nothing_known
+        count = "no count of minds" if none else f"{self.count:,} mind{'' if self.count == 1 else 's'}"
         return count if self.range is None else f"{count} ({self.range})"
 
     def _repr_html_(self) -> str:
@@ -82,12 +83,31 @@ class Result:
             (mind.label, len(mind.stages), mind.tokens if mind.tokens is not None else "-") for mind in self.minds[:40]
         ]
         more = [f"... and {len(self.minds) - 40:,} minds more"] if len(self.minds) > 40 else []
-        return table(f"{self.view}: {self.minds_text}", ["mind", "stages", "tokens"], rows, [*more, *self.caveats])
+        chosen = f", with {self.chosen_text}" if self.chosen_text else ""
+        return table(
+            f"{self.view}: {self.minds_text}{chosen}", ["mind", "stages", "tokens"], rows, [*more, *self.caveats]
+        )
 
     @property
     def readings_text(self) -> str:
         """All readings and their values on one line, as `--reading` takes them."""
         return " ".join(f"{name}={'inf' if value is None else value}" for name, value in self.readings.items())
+
+    @property
+    def chosen_text(self) -> str:
+        """The readings that are not at their defaults, as `--reading` takes them; "" where all are."""
+        chosen = []
+        for reading in self.criterion.readings:
+            value = self.readings[reading.name]
+            if value is not None and value != reading.default:
+                chosen.append(f"{reading.name}={value}")
+        return " ".join(chosen)
+
+    @property
+    def nothing_known(self) -> bool:
+        """Whether no stage belongs to any mind for want of what the record does not say: there is nothing to count."""
+        needs = self.criterion.rests_on & {"servers", "principals"}
+        return bool(needs) and not self.count and self.unassigned_count == len(self.stages)
 
     @cached_property
     def unassigned(self) -> list[str]:

@@ -78,10 +78,18 @@ def told_sharing(found: Sharing) -> list[str]:
 
 
 def _answer(explanation: Explanation) -> Iterator[str]:
-    these = "this reading" if len(explanation.readings) == 1 else "these readings"
-    on = f", on {these}" if explanation.readings else ""
+    chosen = [
+        f"{reading.name}={explanation.readings[reading.name]}"
+        for reading in explanation.criterion.readings
+        if explanation.readings[reading.name] not in (None, reading.default)
+    ]
+    on = f" under {explanation.view}"
+    if chosen:
+        on += f", with {' '.join(chosen)}"
+    elif explanation.readings:
+        on += ", on its default reading" + ("s" if len(explanation.readings) > 1 else "")
     if explanation.same is None:
-        yield "The record does not say."
+        yield f"Whether it is one mind{on}, the record does not say."
     elif explanation.same:
         yield f"Same mind{on}."
     elif isinstance(explanation.evidence, Missing):
@@ -147,7 +155,9 @@ def _cut(cut: Cut) -> Iterator[str]:
         if sum(not link.carries for link in cut.way) == 1:
             yield "The link marked x separates them."
         else:
-            yield f"The link {cut.separators[0].origin} -> {cut.separators[0].stage} alone separates them."
+            link = cut.separators[0]
+            yield f"The link {link.origin} -> {link.stage} is enough to separate them."
+            yield "To be one mind this way, they would need all links marked x to carry."
         return
     yield f"They are joined in more than one way; {len(cut.separators)} links at the least separate them:"
     for link in cut.separators[:_MOST_LINKS]:

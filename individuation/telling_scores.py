@@ -157,10 +157,12 @@ def _concerns(by_score: Mapping[str, Sequence[str]], views: int) -> str:
 
 
 def head(found: Desiderata) -> str:
-    """What is scored, on one line."""
+    """What is scored, and on which readings where any was chosen."""
     on = f" on {', '.join(found.axes[:4])}{', ...' if len(found.axes) > 4 else ''}" if found.axes else ""
     turns = f"{found.turns:,} assistant turns with coordinates{on}" if found.turns else "no coordinates recorded"
-    return f"{found.trace} · {found.stages:,} stages · {turns}"
+    chosen = [f"{scores.view} with {scores.result.chosen_text}" for scores in found if scores.result.chosen_text]
+    readings = f"\nReadings chosen: {'; '.join(chosen)} (all others at their defaults)" if chosen else ""
+    return f"{found.trace} · {found.stages:,} stages · {turns}{readings}"
 
 
 def told_scores(found: Desiderata) -> list[str]:

@@ -39,7 +39,7 @@ def _readings(over: OverReadings, chosen: Mapping[str, Any]) -> Iterator[str]:
     if over.range is None:
         return
     combinations = f"{over.admissible:,} admissible combination{'' if over.admissible == 1 else 's'} of readings"
-    able = "all of them counted" if over.counted == over.admissible else f"{over.counted:,} can differ on this trace"
+    able = "all of them counted" if over.counted == over.admissible else f"only {over.counted:,} need counting here"
     if not over.range.complete:
         able = f"too many to count here: {over.counted:,} that change one reading at a time"
     yield f"Over readings: {over.range} ({combinations}; {able})"
@@ -47,7 +47,8 @@ def _readings(over: OverReadings, chosen: Mapping[str, Any]) -> Iterator[str]:
     width = max((len(mover.reading) for mover in moving), default=0)
     for mover in sorted(moving, key=lambda mover: -mover.most):
         counts = ", ".join(f"{_value(value)} {'-' if n is None else n}" for value, n in mover.counts.items())
-        yield f"  {mover.reading:<{width}}  {counts}   moves it by {mover.most:,} at most"
+        most = f"(with others changed too, it moves the count by up to {mover.most:,})"
+        yield f"  {mover.reading:<{width}}  {counts}   {most}"
     if not moving:
         yield "  No reading moves it."
     elif over.range.low != over.range.high:

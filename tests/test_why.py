@@ -306,7 +306,7 @@ def test_only_the_link_that_separates_is_said_to():
     world = {"individuation": 1, "models": {"m": {}, "n": {}}, "conversations": {"c": {"turns": turns}}}
     found = why(world, "c/0", "c/3", "virtual-instance", reconstruction="new")
     assert sum(not link.carries for link in found.evidence.way) == 2
-    assert "The link c/0 -> c/1 alone separates them." in str(found)
+    assert "The link c/0 -> c/1 is enough to separate them" in str(found)
 
 
 def test_minds_that_draw_on_each_other_are_said_to_in_both_directions(cases):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ class StageTable:
 
         order = path_order(table.parent)
         stages = cls(
-            trace=facts.title or facts.name,
+            trace=facts.title or PurePath(facts.name).name,
             conversations=table.names,
             models=model_keys,
             model_info=facts.models,

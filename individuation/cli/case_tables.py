@@ -170,7 +170,7 @@ def _rows(outcomes: Sequence[Outcome]) -> list[list[object]]:
 
 def _row(outcome: Outcome) -> list[object]:
     expectation = outcome.expectation
-    found = number(outcome.found.count)
+    found = outcome.found.count_text
     return [
         _view(outcome),
         number(expectation.count),

@@ -35,7 +35,8 @@ In a picture a row is a view, and a stretch of one number and colour is one mind
 )
 @click.option(
     "--view", "-v", "views", multiple=True, metavar="VIEW",
-    help="Draw the minds of this view (a name, or a view file of your own). Repeatable.",
+    help="Draw the minds of this view (a name, or a view file of your own). Repeatable. Default: thread, "
+    "virtual-instance and the two persona views, and those of models and servers where there are several.",
 )  # fmt: skip
 @click.option(
     "--graph", is_flag=True, help="Draw stages and links by Graphviz, with the minds of one view around them."
@@ -77,7 +78,7 @@ def draw(
     from individuation.cli.arguments import chosen_readings
     from individuation.engine import open_trace, overview
     from individuation.picture.lanes import default_views
-    from traces.errors import TraceError
+    from traces.errors import TraceError, UnknownNameError
     from traces.new_file import new_file
 
     path = _target(context, output)
@@ -86,7 +87,12 @@ def draw(
         raise TraceError(
             "--graph", f"there are {len(views)} views", "one view, whose minds are drawn around the stages"
         )
+    if output is None or graph:
+        _refuse_idle(context, graph, output)
     trace = open_trace(*traces)
+    unknown = [name for name in conversations if name not in trace.stages(labelling).conversations]
+    if unknown:
+        raise UnknownNameError(trace.title, "conversation", unknown[0], trace.stages(labelling).conversations)
     named = views or (("virtual-instance",) if graph else tuple(default_views(trace.stages(labelling))))
     results = overview(trace, views=named, labelling=labelling, readings=chosen)
     only = conversations or None
@@ -110,6 +116,19 @@ def draw(
     with new_file(path) as temporary:
         temporary.write_bytes(content)
     click.echo(f"{path}: {len(content):,} bytes.")
+
+
+def _refuse_idle(context: click.Context, graph: bool, output: str | None) -> None:
+    """Refuse options that would do nothing."""
+    from traces.errors import TraceError
+
+    idle = ("width", "time") if graph else ("width", "dark", "time")
+    for name in idle:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            where = "with --graph, which Graphviz lays out" if graph else "on the terminal"
+            raise TraceError(
+                f"--{name}", f"it does nothing {where}", "leave it out" if graph else "-o FILE, or leave it out"
+            )
 
 
 def _target(context: click.Context, output: str | None) -> Path | None:

@@ -100,11 +100,10 @@ def export(
         graph = _graph(traces, named, readings, labelling, say)
         with place.open("w", encoding="utf-8", newline="\n") as out:
             chosen.write(graph, out, drawn)
-    held = graph.graph["views"]
-    click.echo(
-        f"{output}: {count(len(graph), 'stage')}, {count(graph.number_of_edges(), 'link')}, "
-        f"with {count(len(held), 'view')} ({', '.join(held)})."
-    )
+    held = [drawn] if chosen.name == "mermaid" and drawn else [] if chosen.name == "mermaid" else graph.graph["views"]
+    stages, linked = count(len(graph), "stage"), count(graph.number_of_edges(), "link")
+    with_views = f", with {count(len(held), 'view')} ({', '.join(held)})" if held else ""
+    click.echo(f"{output}: {linked}." if links else f"{output}: {stages}, {linked}{with_views}.")
     _warn_of_mermaid(chosen, graph)
 
 

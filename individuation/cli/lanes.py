@@ -14,7 +14,7 @@ from rich.text import Text
 from individuation.picture.bands import Band
 from individuation.picture.blocks import MindsOfStages
 from individuation.picture.curves import Curve, curves_of
-from individuation.picture.legend import Listed, listed
+from individuation.picture.legend import Listed, listed, more_minds
 from individuation.picture.lettering import plain
 from individuation.picture.palette import MINDS, colours, mind_role, on
 from individuation.picture.strokes import SAYS
@@ -208,6 +208,11 @@ class _Lanes:
             grid.add_row(Text("curves"), Text(self.between.join(self._ranges())))
         self.out.print(grid)
         notes = [self._scale()]
+        chosen = [f"{m.result.view} with {m.result.chosen_text}" for m in self.minds if m.result.chosen_text]
+        if chosen:
+            notes.append(f"Readings chosen: {'; '.join(chosen)}.")
+        if len(self.time.strips) < len({*self.stages.conversation.tolist()}):
+            notes.append(f"{len(self.time.strips):,} of the conversations drawn; counts are of the whole trace.")
         if any(minds.result.range is not None for minds in self.minds):
             notes.append("In brackets: the range over readings and plausible region boundaries.")
         if self.unassigned:
@@ -230,8 +235,8 @@ class _Lanes:
             text.append("  " if number else "")
             text.append(mark(mind), style=_swatch(mind))
             text.append(f" = {plain(labels[mind])}")
-        if len(view.minds) > len(shown):
-            text.append(f"  and {len(view.minds) - len(shown):,} more", style="dim")
+        if further := more_minds(view, len(shown)):
+            text.append(f"  {further}", style="dim")
         if not view.minds and not view.count:
             text.append("no mind here", style="dim")
         return text

@@ -76,10 +76,7 @@ def _not_default(results: Sequence[Result]) -> list[str]:
     """The readings whose value was chosen, as `--reading` takes them."""
     chosen: dict[str, None] = {}
     for result in results:
-        for reading in result.criterion.readings:
-            value = result.readings[reading.name]
-            if value is not None and value != reading.default:
-                chosen[f"{reading.name}={value}"] = None
+        chosen |= dict.fromkeys(result.chosen_text.split())
     return list(chosen)
 
 
@@ -140,7 +137,7 @@ def _say_what_is_counted(out: Console, trace: Trace, result: Result) -> None:
 def _say_regions(out: Console, result: Result, labelling: str | None) -> None:
     regions = result.stages.regions
     others = f" (also here: --labelling {', '.join(regions.others)})" if regions.others and labelling is None else ""
-    out.print(Text(f"Persona regions: {regions.basis}{others}"))
+    out.print(Text(f"Persona regions: {regions.basis.replace('no persona regions', 'none')}{others}"))
 
 
 def _line(result: Result) -> tuple[str, str]:

@@ -22,8 +22,10 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def titles(stages: StageTable, title: str, width: float) -> tuple[Group, float]:
-    """The title, and below it how much the trace holds; and where they end."""
+def titles(stages: StageTable, title: str, width: float, drawn: int | None = None) -> tuple[Group, float]:
+    """The title, and below it how much the trace holds, and how many conversations are drawn of it; and where they
+    end.
+    """
     group = Group("titles")
     room = width - 2 * MARGIN
     shown = shortened(title, room, TITLE, bold=True)
@@ -31,12 +33,14 @@ def titles(stages: StageTable, title: str, width: float) -> tuple[Group, float]:
         Text(MARGIN, MARGIN + 13, shown, TITLE, "ink", bold=True, title=title if shown != title else None)
     )
     servers = len(np.unique(stages.server[stages.server >= 0]))
+    spoken = len(np.unique(stages.conversation))
     held = " · ".join(
         [
             counted(len(stages.conversations), "conversation"),
             counted(len(stages), "stage"),
             counted(len(np.unique(stages.model)), "model"),
             counted(servers, "server") if servers else "server not recorded",
+            *([f"{drawn:,} of the conversations drawn"] if drawn is not None and drawn < spoken else []),
         ]
     )
     group.items.append(Text(MARGIN, MARGIN + 31, shortened(held, room, NORMAL), NORMAL, "muted"))

@@ -191,7 +191,7 @@ class _Lanes:
 
     def scene(self, title: str, results: Sequence[Result]) -> Scene:
         scene = Scene(self.width, 0.0, title, self._description(results), interactive=self.frame.interactive)
-        group, y = titles(self.stages, title, self.width)
+        group, y = titles(self.stages, title, self.width, len(self.time.strips))
         scene.items.append(group)
         body = Group("strips")
         scene.items.append(body)
@@ -235,6 +235,11 @@ class _Lanes:
 
     def _footer(self, results: Sequence[Result], y: float, scene: Scene) -> float:
         how = ["A row is a view; a stretch of one number and colour is one mind of that view."]
+        chosen = [f"{result.view} with {result.chosen_text}" for result in results if result.chosen_text]
+        if chosen:
+            how.append(f"Readings chosen: {'; '.join(chosen)}.")
+        if len(self.time.strips) < len(np.unique(self.stages.conversation)):
+            how.append("Counts are of the whole trace.")
         if any(result.range is not None for result in results):
             how.append("In brackets: the range over readings and plausible region boundaries.")
         if self.time.merged:

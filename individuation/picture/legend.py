@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from individuation.picture.captions import counted
 from individuation.picture.frame import MARGIN, NORMAL, SMALL
 from individuation.picture.lettering import shortened, text_width
 from individuation.picture.palette import mind_hatch, mind_role, on, over
@@ -45,10 +44,17 @@ def counted_minds(result: Result) -> str:
     >>> counted_minds(individuate(world, "thread")), counted_minds(individuate(world, "instance-persona"))
     ('1 mind', '1 mind (1-2)')
     """
-    if result.count is None:
+    return "" if result.count is None else result.minds_text
+
+
+def more_minds(view: Listed, shown: int) -> str:
+    """How many minds are not listed, and how many of these are not drawn; "" where all are listed."""
+    hidden = len(view.result.minds) - len(view.minds)
+    more = len(view.minds) - shown + hidden
+    if not more:
         return ""
-    count = counted(result.count, "mind")
-    return count if result.range is None else f"{count} ({result.range})"
+    return f"and {more:,} more" + (f", {hidden:,} of them not drawn" if hidden and more > hidden else
+                                   ", not drawn" if hidden else "")  # fmt: skip
 
 
 def listed(result: Result, drawn: set[int]) -> Listed:
@@ -113,9 +119,9 @@ def _column(view: Listed, x: float, top: float, room: float, group: Group) -> fl
             said = replace(said, tail="no stage")
         entry.items.append(said)
         group.items.append(entry)
-    if len(view.minds) > len(listed_minds):
+    if further := more_minds(view, len(listed_minds)):
         y += _LINE
-        group.items.append(Text(x, y, f"and {len(view.minds) - len(listed_minds):,} more", NORMAL, "muted"))
+        group.items.append(Text(x, y, shortened(further, room, NORMAL), NORMAL, "muted"))
     if not view.minds:
         y += _LINE
         group.items.append(Text(x, y, "no mind here", NORMAL, "muted"))

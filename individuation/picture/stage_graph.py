@@ -252,6 +252,7 @@ class _Drawing:
 
         muted = self.colours["muted"]
         said = f"{plain(self.result.view)}: {counted_minds(self.result)}"
+        said += f", with {self.result.chosen_text}" if self.result.chosen_text else ""
         rows = [
             row(f'<font point-size="15"><b>{escape(shortened(title, 560, 15, bold=True))}</b></font>'),
             row(f'<font point-size="11" color="{muted}">{escape(said)}</font>'),

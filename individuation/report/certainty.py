@@ -93,7 +93,7 @@ def _value(value: object) -> str:
 def _readings(over: OverReadings, chosen: Mapping[str, object]) -> Iterator[Html]:
     if over.range is None:
         return
-    able = "all of them counted" if over.counted == over.admissible else f"{over.counted:,} can differ on this trace"
+    able = "all of them counted" if over.counted == over.admissible else f"only {over.counted:,} need counting here"
     if not over.range.complete:
         able = f"too many to count here: {over.counted:,} that change one reading at a time"
     yield tag(
@@ -111,7 +111,11 @@ def _readings(over: OverReadings, chosen: Mapping[str, object]) -> Iterator[Html
             ]
             for mover in moving
         ]
-        yield table("Readings that move it", ["reading", "minds for each answer", "moves it by at most"], rows)
+        yield table(
+            "Readings that move it",
+            ["reading", "minds for each answer, all else as chosen", "moves it at most, with others changed too"],
+            rows,
+        )
     if over.range.low != over.range.high:
         least, greatest = _at(over.low_at, chosen), _at(over.high_at, chosen)
         yield tag("p", "Least ", least, "; greatest ", greatest, ".")
