@@ -38,6 +38,10 @@ from traces.stages import StageTable
 if TYPE_CHECKING:
     import networkx
 
+_FEW = 4
+_LOOKING = 1000
+"""How much more it takes to look at a stage than to have the rule pass over it."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -139,7 +143,7 @@ def why(
         labelling=labelling,
         same=same,
         evidence=evidence,
-        otherwise=tuple(_otherwise(opened, chosen, labelling, values, rows, same)),
+        otherwise=tuple(_otherwise(opened, chosen, labelling, values, rows, same, evidence)),
         criterion=chosen,
     )
 
@@ -207,24 +211,46 @@ def _otherwise(
     values: Mapping[str, Value],
     rows: tuple[int, int],
     same: bool | None,
+    evidence: Evidence,
 ) -> Iterable[Otherwise]:
+    if same is None:
+        return
     stages = trace.stages(labelling)
-    sources = {reading.name: reading.source for reading in view.readings}
-    for name, others in readings_that_can_differ(view, stages, values).items():
-        for value in others if same is not None else []:
-            changed = {**values, name: value}
+    others = readings_that_can_differ(view, stages, values)
+    if len(others.get("max_drift", ())) > _FEW:
+        others["max_drift"] = _telling_bounds(others["max_drift"], evidence)
+    around = int(np.isin(stages.conversation, stages.conversation[list(rows)]).sum())
+    for reading in view.readings:
+        for value in others[reading.name]:
+            changed = {**values, reading.name: value}
             try:
                 view.complete(changed)
             except TraceError:
                 continue
-            # The verdict is quick; evidence is looked for only where it is needed.
-            if _same(view.rule(stages, changed), rows) is (not same):
-                turned, evidence = _answer(trace, view, labelling, changed, rows)
+            # Evidence is looked for only where it is needed.
+            if _is_same(view, stages, changed, rows, around) is (not same):
+                turned, found = _answer(trace, view, labelling, changed, rows)
                 shown = None if value == math.inf else value
-                yield Otherwise(name, shown, sources[name], bool(turned), evidence)
-                if not isinstance(value, str):
+                yield Otherwise(reading.name, shown, reading.source, bool(turned), found)
+                if not reading.values:
                     # Of a bound, the first value that turns the answer is enough.
                     break
+
+
+def _telling_bounds(bounds: list[Value], evidence: Evidence) -> list[Value]:
+    """Of many bounds on drift those that tell links of the evidence apart: none, 0, and the one below the largest."""
+    named = [link.drift or 0.0 for link in evidence.links] if isinstance(evidence, Chain | Fork) else []
+    below = [value for value in bounds if float(value) < max(named, default=0.0)]
+    return [value for value in bounds if value in (math.inf, 0.0) or value == max(below, default=None)]
+
+
+def _is_same(
+    view: View, stages: StageTable, values: Mapping[str, Value], rows: tuple[int, int], around: int
+) -> bool | None:
+    """Whether two stages are of one mind: by looking around them where little is around, else by the rule."""
+    if view.declaration is not None and around * _LOOKING < len(stages):
+        return _Finder(stages, Judge(stages, view.declaration, view.settled(values)), rows, view.source).same()
+    return _same(view.rule(stages, values), rows)
 
 
 class _Finder:
@@ -238,6 +264,23 @@ class _Finder:
         self.naming = Naming(stages, judge)
         self.goal = judge.attributes(rows[0]) if judge.intermittent else None
         self._judged: dict[Link, bool] = {}
+
+    def same(self) -> bool:
+        """The answer alone."""
+        a, b = self.rows
+        if any(self.judge.lacks(row) for row in self.rows):
+            return False
+        declaration = self.judge.declaration
+        compared = declaration.agree if declaration.linked else declaration.pool
+        ours, theirs = self.judge.attributes(a), self.judge.attributes(b)
+        if any(ours[name] != theirs[name] for name in compared):
+            return False
+        if not declaration.linked:
+            return True
+        chain = self._path(only_carried=True)
+        return chain is not None and not (
+            self.judge.readings["branching"] == "overlap" and self._turn(*chain) is not None
+        )
 
     def answer(self) -> tuple[bool, Evidence]:
         a, b = self.rows

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rules.declaration import Declaration
 from rules.readings import Readings
 from rules.view import Rows
-from traces.stages import LINKS, REBUILD, UNKNOWN, StageTable
+from traces.stages import LINKS, REBUILD, TRANSCRIPT, UNKNOWN, StageTable
 
 
 def followed(stages: StageTable, declaration: Declaration) -> tuple[Rows, NDArray[np.int8]]:
@@ -39,19 +39,22 @@ def carried_links(stages: StageTable, declaration: Declaration, readings: Readin
     [-1, -1]
     """
     parent, kind = followed(stages, declaration)
-    kept = np.ones(len(stages), np.bool_)
-    present = np.bincount(kind[kind >= 0], minlength=len(LINKS)) if len(kind) else np.zeros(len(LINKS))
+    kept: NDArray[np.bool_] | None = None
+
+    def without(cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return ~cut if kept is None else kept & ~cut
+
     carried = kinds_that_carry(declaration, readings)
     for code, name in enumerate(LINKS):
-        if present[code] and name not in carried:
-            kept &= kind != code
-    own = stages.own == parent
+        # An own link is never a transcript.
+        if name not in carried and not (declaration.follow == "own" and code == TRANSCRIPT):
+            kept = without(kind == code)
     if readings["edits"] == "cut":
-        kept &= ~(stages.edited & own)
+        kept = without(stages.edited & (stages.own == parent))
     max_drift = float(readings["max_drift"])
     if max_drift != np.inf:
-        kept &= ~((kind == REBUILD) & (stages.drift > max_drift))
-    return parent if bool(kept.all()) else np.where(kept, parent, -1)
+        kept = without((kind == REBUILD) & (stages.drift > max_drift))
+    return parent if kept is None else np.where(kept, parent, -1)
 
 
 def kinds_that_carry(declaration: Declaration, readings: Readings) -> frozenset[str]:
