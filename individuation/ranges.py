@@ -25,11 +25,11 @@ Progress = Callable[[str, int, int], None]
 _MOST_DRIFTS = 64
 _LEAST_WORK = 1500
 """What a count takes on a trace of no size at all, in stages."""
-MOST_WORK = 3_000_000
-"""Stages times counts that are spent on a range without being asked for one: less than half a second."""
+MOST_WORK = 1_000_000
+"""Stages times counts that are spent on a range without being asked for one: a fraction of a second."""
 
 _FEWEST = 3
-_TELLING = ("user_turns", "reconstruction", "recurrence", "edits", "branching", "outside", "weights", "unknown_cache")
+_TELLING = ("reconstruction", "recurrence", "user_turns", "edits", "branching", "outside", "weights", "unknown_cache")
 """Which readings are changed first where not all can be."""
 
 
@@ -111,10 +111,16 @@ def over_readings(
     ('1-2', ['reconstruction'], 2)
     """
     options = {name: values(view, stages, name, chosen) for name in chosen}
-    everything = list(_admissible(view, options))
-    distinct = {_key(view, chosen): dict(chosen)} | {_key(view, c): c for c in reversed(everything)}
     each = max(len(stages), _LEAST_WORK)
-    whole = len(distinct) * each <= most and (len(_measured(stages)) <= _MOST_DRIFTS or "max_drift" not in options)
+    # Three of four combinations may come to the same (`_key`), so that this many can still be too many.
+    listed = math.prod(map(len, options.values())) * each <= 4 * most
+    everything = list(_admissible(view, options)) if listed else list(_one_at_a_time(view, options, chosen))
+    distinct = {_key(view, chosen): dict(chosen)} | {_key(view, c): c for c in reversed(everything)}
+    whole = (
+        listed
+        and len(distinct) * each <= most
+        and (len(_measured(stages)) <= _MOST_DRIFTS or "max_drift" not in options)
+    )
     if not whole:
         some = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
         distinct = dict(islice(some.items(), max(_FEWEST, most // each)))
@@ -211,7 +217,10 @@ def _admissible(view: View, options: Mapping[str, list[Value]]) -> Iterator[dict
 
 def _all_admissible(view: View, options: Mapping[str, list[Value]]) -> int:
     every: dict[str, list[Value]] = {r.name: list(r.values) if r.values else options[r.name] for r in view.readings}
-    return len(list(_admissible(view, every)))
+    settled = view.settled({})
+    pairs = list(product(*(every.get(name, [settled[name]]) for name in ("recurrence", "branching"))))
+    excluded = sum(pair == ("same", "overlap") for pair in pairs)
+    return math.prod(map(len, every.values())) * (len(pairs) - excluded) // len(pairs)
 
 
 def _one_at_a_time(
