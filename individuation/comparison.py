@@ -15,7 +15,7 @@ from individuation.agreement import Agreement, agreement
 from individuation.criteria import find_view
 from individuation.disagreement import Divergence, Links, Side
 from individuation.engine import Openable, Trace, open_trace, overview
-from individuation.explanation import spans
+from individuation.finding import spans
 from individuation.lattice import Order, Relation, relation
 from individuation.result import Result
 from individuation.sorting import Sorting

@@ -6,8 +6,8 @@ instance-personas in one virtual instance share its cache, so that the later one
 
 from __future__ import annotations
 
-from individuation.explanation import spans
 from individuation.facts_named import Naming
+from individuation.finding import spans
 from individuation.reasons import LinkFact, Reach, Sharing
 from individuation.result import Result
 from rules.bars import Judge
