@@ -41,7 +41,8 @@ class Explanation:
     """Whether two stages belong to one mind under a view, and the evidence (semantics.md §8).
 
     `same` is None where the record does not say (forward-pass, without token counts). `otherwise`: the readings that
-    would turn the answer round, each alone. Data first; `str(explanation)` is its prose, `verify` checks it.
+    would turn the answer round, each alone; of a bound, one value that does. Data first; `str(explanation)` is its
+    prose, `verify` checks it.
     """
 
     a: str
