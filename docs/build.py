@@ -15,10 +15,11 @@ import re
 import shlex
 import sys
 import textwrap
+import tomllib
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 if TYPE_CHECKING:
@@ -36,24 +37,6 @@ VIEWS_PICTURE = DOCS / "img" / "views.svg"
 OVERVIEW_PICTURE = DOCS / "img" / "overview.svg"
 
 EXAMPLE = "examples/qwen3-32b-aura.yaml"
-_CASES = "individuation/cases"
-LANES = {
-    "aura": EXAMPLE,
-    "aura-dark": f"{EXAMPLE} --dark --view virtual-instance --view instance-persona",
-    "aura-both": f"{EXAMPLE} examples/qwen3-32b-aura-capped.yaml --view virtual-instance --view instance-persona",
-    "three-cities": f"{_CASES}/three-cities.yaml",
-    "three-cities-new": f"{_CASES}/three-cities.yaml --view virtual-instance --reading reconstruction=new",
-    "router-return": f"{_CASES}/router-return.yaml",
-    "regenerate-overlap": f"{_CASES}/regenerate.yaml --view thread --view virtual-instance --reading branching=overlap",
-    "kv-edit": f"{_CASES}/kv-edit.yaml --reading edits=cut",
-    "pantheon": f"{_CASES}/pantheon.yaml --view virtual-instance --view model-persona",
-}
-"""The pictures of the gallery by `individuate draw`, and the words that draw them."""
-GRAPHS = {
-    "router-return-graph": f"{_CASES}/router-return.yaml --graph --view virtual-instance",
-    "gage-graph": f"{_CASES}/gage.yaml --graph --view instance-persona",
-}
-"""Those that Graphviz lays out: their bytes differ between its versions."""
 GALLERY = DOCS / "gallery.md"
 COLUMNS = 100
 TUTORIAL_COLUMNS = 92
@@ -281,24 +264,22 @@ def _theme() -> TerminalTheme:
 
 # --- docs/gallery.md
 
-_GALLERY_TEXT = {
-    "aura": "A real recording: Qwen 3 32B is led away from the assistant, over 46 turns. One thread and one "
-    "virtual instance; two persona minds, as the regions are drawn. The curve below is what was "
-    "measured; the bands are where the regions were put.",
-    "aura-dark": "The same on a dark page, with two views.",
-    "aura-both": "The drift beside the same conversation with the model's activations capped.",
-    "three-cities": "One conversation computed in three cities (§1.2, §2.3): three physical instances, one virtual "
-    "instance. Dotted links are caches that were computed anew from the transcript.",
-    "three-cities-new": "The same under the other reading of pre-filling: three virtual instances.",
-    "router-return": "A router hands a conversation to another model and back (§1.2, §2.2). The first model's own link"
-    " leads around the other's turns, so there are two virtual instances, not three.",
-    "regenerate-overlap": "One question, two answers, with `branching=overlap`: two minds share their beginning, so "
-    "the rows split.",
-    "kv-edit": "The cache was edited between two turns (§3.4), and edits are read as cuts.",
-    "pantheon": "Three copies at a time, two days, memory wiped (§4.3): six virtual instances, one model-persona.",
-    "router-return-graph": "The stage graph of the router's return: minds as boxes, links styled by their kind.",
-    "gage-graph": "Gage's two minds and the attention link between them (§4.2).",
-}
+
+class Picture(NamedTuple):
+    """A picture of the gallery: the words after `individuate draw`, its text, and whether Graphviz draws it."""
+
+    words: str
+    text: str
+    graph: bool
+
+
+def gallery_pictures() -> dict[str, Picture]:
+    """The pictures of docs/gallery.toml by name."""
+    listed = tomllib.loads((DOCS / "gallery.toml").read_text(encoding="utf-8"))
+    return {
+        name: Picture(entry["draw"], " ".join(entry["text"].split()), entry.get("graph", False))
+        for name, entry in listed.items()
+    }
 
 
 def gallery_page() -> str:
@@ -311,8 +292,7 @@ def gallery_page() -> str:
         "as well. Counts of persona views come with their range. `-o` takes .svg, .png and .pdf."
     )
     parts = [f"{head}{textwrap.fill(said, 118)}\n"]
-    for name, words in (LANES | GRAPHS).items():
-        said = _GALLERY_TEXT[name]
+    for name, (words, said, _) in gallery_pictures().items():
         alt = said.split(":")[0].split(" (§")[0].replace("`", "").rstrip(".")
         command = f"individuate draw {words} -o {name}.svg"
         parts.append(f"\n![{alt}](img/{name}.svg)\n\n{textwrap.fill(said, 118)}\n\n    {command}\n")
@@ -321,7 +301,11 @@ def gallery_page() -> str:
 
 def lanes_pictures() -> dict[Path, str]:
     """The pictures that come out the same everywhere."""
-    return {DOCS / "img" / f"{name}.svg": _drawn(words).decode() for name, words in LANES.items()}
+    return {
+        _picture(name): _drawn(picture.words).decode()
+        for name, picture in gallery_pictures().items()
+        if not picture.graph
+    }
 
 
 def _drawn(words: str) -> bytes:
@@ -416,14 +400,18 @@ def _pages() -> dict[Path, str]:
     }
 
 
-def _graph_picture(name: str) -> Path:
+def _picture(name: str) -> Path:
     return DOCS / "img" / f"{name}.svg"
 
 
 def stale() -> list[str]:
     """The files that are not as the code would have them, by their path from the root."""
     found = []
-    found += [path for path in (VIEWS_PICTURE, *map(_graph_picture, GRAPHS)) if not path.exists()]
+    found += [
+        path
+        for path in (VIEWS_PICTURE, *(_picture(name) for name, picture in gallery_pictures().items() if picture.graph))
+        if not path.exists()
+    ]
     for path, text in _pages().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             found.append(path)
@@ -444,8 +432,9 @@ def build() -> None:
         )
     else:
         VIEWS_PICTURE.write_bytes(drawn)
-        for name, words in GRAPHS.items():
-            _graph_picture(name).write_bytes(_drawn(words))
+        for name, picture in gallery_pictures().items():
+            if picture.graph:
+                _picture(name).write_bytes(_drawn(picture.words))
 
 
 def main(arguments: list[str]) -> int:
