@@ -45,6 +45,11 @@ def _check_cache(where: str, cache: KVCache, document: TraceDocument, identity: 
         raise UnknownNameError(where, "model", cache.model, document.models)
     if cache.server is not None and document.servers is not None and cache.server not in document.servers:
         raise UnknownNameError(where, "server", cache.server, document.servers)
+    for span in cache.spans:
+        if span.source is not None and span.source not in document.caches:
+            raise UnknownNameError(where, "cache", span.source, document.caches)
+        if span.server is not None and document.servers is not None and span.server not in document.servers:
+            raise UnknownNameError(where, "server", span.server, document.servers)
     if cache.source is None:
         if cache.how in ("transferred", "edited"):
             raise TraceError(where, f"it was {cache.how}, but `from` is missing", "the cache that it was derived from")

@@ -76,6 +76,12 @@ class Turns:
     """Measured drift of the cache, NaN where not measured."""
     shared_from: Longs = field(default_factory=_longs)
     """The row of the turn whose cached prefix this one reuses, or -1."""
+    start: Longs = field(default_factory=_longs)
+    """The position of its first token in its KV cache, or -1. A table that is made without them knows of none."""
+
+    def __post_init__(self) -> None:
+        if not len(self.start):
+            self.start = np.full(len(self.conversation), -1, np.int64)
 
     def __len__(self) -> int:
         return len(self.conversation)
@@ -94,9 +100,51 @@ class Caches:
     drift: Floats = field(default_factory=_floats)
     drift_kl: Floats = field(default_factory=_floats)
     time: list[str | None] = field(default_factory=list)
+    drift_mean: Floats = field(default_factory=_floats)
+    drift_layers: list[Mapping[str, Any] | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+@dataclass(eq=False, repr=False)
+class CacheSpans:
+    """Where the entries of recorded caches came from: one row a span, by cache and start.
+
+    Row i says of positions `start[i]` up to, not including, `end[i]` of cache `cache[i]` (a row of `Caches`) `how[i]`
+    (a code of `DERIVATIONS`) they came to be, from which cache (a row of `Caches`, or -1) and from which position
+    there (or -1), and on which server.
+    """
+
+    cache: Ints = field(default_factory=_ints)
+    start: Longs = field(default_factory=_longs)
+    end: Longs = field(default_factory=_longs)
+    how: Bytes = field(default_factory=lambda: np.empty(0, np.int8))
+    source: Ints = field(default_factory=_ints)
+    source_start: Longs = field(default_factory=_longs)
+    server: Ints = field(default_factory=_ints)
+    time: list[str | None] = field(default_factory=list)
+    layers: list[tuple[int, ...] | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+
+@dataclass(eq=False, repr=False)
+class Connections:
+    """Row i says how much the earlier turn `source[i]` on its path bears on turn `turn[i]`, as measured.
+
+    `mass`: the share of attention (0 to 1), `kl`: in nats (`traces.vocabulary.Connection`); NaN where not measured.
+    Masses by layer are in the details of turns.
+    """
+
+    turn: Longs = field(default_factory=_longs)
+    source: Longs = field(default_factory=_longs)
+    mass: Floats = field(default_factory=_floats)
+    kl: Floats = field(default_factory=_floats)
+
+    def __len__(self) -> int:
+        return len(self.turn)
 
 
 @dataclass(eq=False, repr=False)
@@ -135,7 +183,11 @@ class Beliefs:
 
 @dataclass(frozen=True)
 class TurnDetail:
-    """What a few turns carry and no view needs. `token_coordinates`: float32, shape [probes, tokens]."""
+    """What a few turns carry and no view needs.
+
+    `token_coordinates`: float32, shape [probes, tokens], NaN for a token that was not read. `connection_layers`: by the
+    row of an earlier turn, the mass of attention that this one gives it, float32 with an entry a layer.
+    """
 
     text: str | None = None
     token_ids: NDArray[np.int32] | None = None
@@ -145,6 +197,7 @@ class TurnDetail:
     interventions: tuple[str, ...] = ()
     token_probes: tuple[str, ...] = ()
     token_coordinates: NDArray[np.float32] | None = None
+    connection_layers: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 Details = Callable[[], Mapping[int, TurnDetail]]
@@ -170,6 +223,9 @@ class Facts:
     conversations: Conversations = field(default_factory=Conversations)
     turns: Turns = field(default_factory=Turns)
     caches: Caches = field(default_factory=Caches)
+    cache_spans: Callable[[], CacheSpans] = CacheSpans
+    """Where the entries of caches came from; read from the store only when asked for."""
+    connections: Connections = field(default_factory=Connections)
     coordinates: Coordinates = field(default_factory=Coordinates)
     regions: list[str] = field(default_factory=list)
     stated: Ints = field(default_factory=_ints)
@@ -230,4 +286,5 @@ def is_detailed(turn: Turn) -> bool:
         or turn.sampling is not None
         or turn.interventions
         or turn.at_tokens is not None
+        or any(connection.mass_by_layer is not None for connection in turn.connections.values())
     )

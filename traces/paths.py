@@ -48,6 +48,32 @@ def turn_on_path(table: Conversations, conversation: int, position: int) -> int:
     return -1
 
 
+def is_before(
+    table: Conversations, conversation_of: NDArray[np.int32], earlier: NDArray[np.int64], later: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether turn rows `earlier` stand before turn rows `later`, one by one, on the path of the later.
+
+    >>> talk = {"turns": [{"role": "user", "model": "m"}, {"role": "assistant"}]}
+    >>> branch = {"parent": "c", "at": 1, "turns": [{"role": "assistant"}]}
+    >>> from traces.file import facts_from_data
+    >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": talk, "b": branch}}
+    >>> facts = facts_from_data(world)
+    >>> is_before(facts.conversations, facts.turns.conversation, np.array([0, 1]), np.array([2, 2])).tolist()
+    [True, False]
+    """
+    wanted, holder = conversation_of[earlier], conversation_of[later].astype(np.int64)
+    at = table.at.astype(np.int64)
+    position = earlier - table.first[wanted] + at[wanted]
+    limit = later - table.first[holder] + at[holder]
+    climbing = np.flatnonzero(holder != wanted)
+    while len(climbing):
+        limit[climbing] = np.minimum(limit[climbing], at[holder[climbing]])
+        holder[climbing] = table.parent[holder[climbing]]
+        climbing = climbing[(holder[climbing] >= 0) & (holder[climbing] != wanted[climbing])]
+    found: NDArray[np.bool_] = (holder == wanted) & (position < limit)
+    return found
+
+
 def before_first(table: Conversations) -> NDArray[np.int64]:
     """For each conversation the turn row just before its own first turn on its path (int64 [conversations]), or -1.
 

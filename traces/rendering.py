@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from traces.facts import Facts, TurnDetail
+from traces.facts import CacheSpans, Facts, TurnDetail
 from traces.paths import turn_on_path
 from traces.vocabulary import CACHES, DERIVATIONS, FORMAT_VERSION, ROLES, Probe
 
@@ -78,14 +78,34 @@ def _cache_data(facts: Facts) -> dict[str, Any]:
         entry["how"] = DERIVATIONS[caches.how[i]]
         if caches.positions[i] >= 0:
             entry["positions"] = int(caches.positions[i])
-        for field in ("drift", "drift_kl"):
+        for field in ("drift", "drift_mean", "drift_kl"):
             value = float(getattr(caches, field)[i])
             if not math.isnan(value):
                 entry[field] = value
+        if (measured := caches.drift_layers[i]) is not None:
+            entry["drift_layers"] = dict(measured)
         if caches.time[i] is not None:
             entry["time"] = caches.time[i]
         data[name] = entry
+    spans = facts.cache_spans()
+    for i, cache in enumerate(spans.cache.tolist()):
+        data[caches.names[cache]].setdefault("spans", []).append(_span_data(facts, spans, i))
     return data
+
+
+def _span_data(facts: Facts, spans: CacheSpans, i: int) -> dict[str, Any]:
+    span: dict[str, Any] = {"start": int(spans.start[i]), "end": int(spans.end[i]), "how": DERIVATIONS[spans.how[i]]}
+    if spans.source[i] >= 0:
+        span["from"] = facts.caches.names[spans.source[i]]
+    if spans.source_start[i] >= 0:
+        span["from_start"] = int(spans.source_start[i])
+    if spans.server[i] >= 0:
+        span["server"] = list(facts.servers)[spans.server[i]]
+    if (time := spans.time[i]) is not None:
+        span["time"] = time
+    if (layers := spans.layers[i]) is not None:
+        span["layers"] = list(layers)
+    return span
 
 
 def _conversation_data(facts: Facts) -> dict[str, Any]:
@@ -110,6 +130,7 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
         chances.turn.tolist(), chances.region.tolist(), chances.value.tolist(), strict=True
     ):
         probable.setdefault(row, {})[facts.regions[region]] = probability
+    measured = _connection_data(facts, details)
     data: dict[str, Any] = {}
     for c, name in enumerate(table.names):
         entry: dict[str, Any] = {}
@@ -134,6 +155,8 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
                 turn["cache"] = CACHES[turns.cache[row]]
             if turns.kv[row] >= 0:
                 turn["kv"] = facts.caches.names[turns.kv[row]]
+            if turns.start[row] >= 0:
+                turn["start"] = int(turns.start[row])
             if turns.edited[row]:
                 turn["edited"] = True
             if not math.isnan(turns.drift[row]):
@@ -150,8 +173,25 @@ def _conversation_data(facts: Facts) -> dict[str, Any]:
                 turn["believes"] = believes[row]
             if row in details:
                 turn |= _detail_data(details[row])
+            if row in measured:
+                turn["connections"] = measured[row]
             rows.append(turn)
         data[name] = entry | {"turns": rows}
+    return data
+
+
+def _connection_data(facts: Facts, details: Mapping[int, TurnDetail]) -> dict[int, dict[str, dict[str, Any]]]:
+    data: dict[int, dict[str, dict[str, Any]]] = {}
+    table, nothing = facts.connections, TurnDetail()
+    for row, origin, mass, kl in zip(
+        table.turn.tolist(), table.source.tolist(), table.mass.tolist(), table.kl.tolist(), strict=True
+    ):
+        entry: dict[str, Any] = {name: value for name, value in (("mass", mass), ("kl", kl)) if not math.isnan(value)}
+        layers = details.get(row, nothing).connection_layers.get(origin)
+        if layers is not None:
+            # The shortest numbers that stand for the same 32 bits.
+            entry["mass_by_layer"] = [float(str(value)) for value in layers]
+        data.setdefault(row, {})[facts.stage_name(origin)] = entry
     return data
 
 

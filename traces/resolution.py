@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from traces.errors import TraceError, UnknownNameError, quoted, suggestion
 from traces.facts import (
     Beliefs,
     Caches,
+    CacheSpans,
     Chances,
+    Connections,
     Conversations,
     Coordinates,
     Facts,
@@ -27,9 +29,10 @@ from traces.facts import (
     split_belief,
 )
 from traces.identity import model_identities, models_named
-from traces.paths import path_order, turn_on_path
+from traces.paths import is_before, path_order, turn_on_path
+from traces.provenance import span_breaches
 from traces.text import Place, Source
-from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Probe, Server, TraceDocument, Turn
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Connection, Probe, Server, TraceDocument, Turn
 
 
 def facts_from(source: Source) -> Facts:
@@ -59,8 +62,9 @@ class _Reading:
         document = self.document
         check_declarations(self.source, document)
         for cache in document.caches.values():
-            if cache.server is not None:
-                self.server("", cache.server)
+            for server in (cache.server, *(span.server for span in cache.spans)):
+                if server is not None:
+                    self.server("", server)
         conversations = self.conversation_table()
         self.carry_over(conversations)
         facts = Facts(
@@ -80,6 +84,10 @@ class _Reading:
         declared = document.servers or {}
         facts.servers = {name: declared.get(name, Server()) for name in self.server_number}
         facts.caches = self.cache_table()
+        spans = self.span_table()
+        facts.cache_spans = lambda: spans
+        for cache, found, expected in span_breaches(facts, spans):
+            raise TraceError(place_of(self.source, ("caches", facts.caches.names[cache])), found, expected)
         return facts
 
     def same_weights(self, one: str, other: str) -> bool:
@@ -159,6 +167,7 @@ class _Reading:
             edited=np.fromiter((t.edited for t in rows), np.bool_, count),
             drift=np.fromiter((math.nan if t.drift is None else t.drift for t in rows), np.float64, count),
             shared_from=np.full(count, -1, np.int64),
+            start=np.fromiter((-1 if t.start is None else t.start for t in rows), np.int64, count),
         )
         facts.probes = dict(self.document.probes)
         self.coordinates(facts, rows)
@@ -178,12 +187,19 @@ class _Reading:
         facts.regions = list(regions)
         facts.beliefs = _beliefs(rows)
         details: dict[int, TurnDetail] = {}
+        measured: list[tuple[int, int, float, float]] = []
         for row, turn in enumerate(rows):
             if turn.shared_from is not None:
                 turns.shared_from[row] = self.shared(facts, row, turn.shared_from)
+            origins = {self.earlier(facts, row, name): of for name, of in turn.connections.items()}
+            for origin, of in sorted(origins.items(), key=lambda item: item[0]):
+                measured.append(
+                    (row, origin, math.nan if of.mass is None else of.mass, math.nan if of.kl is None else of.kl)
+                )
             if is_detailed(turn):
-                details[row] = self.detail(facts, row, turn)
+                details[row] = self.detail(facts, row, turn, origins)
         facts.details = lambda: details
+        facts.connections = _connections(measured)
 
     def named_cache(self, facts: Facts, row: int, turn: Turn) -> int:
         if turn.kv is None:
@@ -250,25 +266,41 @@ class _Reading:
             np.array(turn_of, np.int64), np.array(probe_of, np.int32), np.array(values, np.float64)
         )
 
-    def shared(self, facts: Facts, row: int, name: str) -> int:
-        where = self._row(facts, row, "shared_from")
+    def stage(self, facts: Facts, where: str, said: str, name: str) -> int:
+        """The turn row of a named stage; `said` is how a message begins."""
         conversation, slash, ordinal = name.rpartition("/")
         if not slash:
-            raise TraceError(where, f"shared_from is {quoted(name)}", "a stage: CONVERSATION/ORDINAL, ordinals from 0")
+            raise TraceError(where, f"{said} {quoted(name)}", "a stage: CONVERSATION/ORDINAL, ordinals from 0")
         if conversation not in self.number:
             raise UnknownNameError(where, "conversation", conversation, self.names)
         c = self.number[conversation]
         if not ordinal.isdecimal() or int(ordinal) >= facts.conversations.size[c]:
             raise TraceError(
                 where,
-                f"shared_from is {quoted(name)}",
+                f"{said} {quoted(name)}",
                 f"{conversation}/ORDINAL with an ordinal below {facts.conversations.size[c]}",
             )
-        if c == facts.turns.conversation[row]:
+        return int(facts.conversations.first[c]) + int(ordinal)
+
+    def earlier(self, facts: Facts, row: int, name: str) -> int:
+        """The row of a stage before this one on its path."""
+        where = self._row(facts, row, "connections")
+        origin = self.stage(facts, where, "connections has", name)
+        if not bool(is_before(facts.conversations, facts.turns.conversation, np.array([origin]), np.array([row]))[0]):
+            raise TraceError(
+                where,
+                f"connections has {quoted(name)}, which is not before this turn",
+                "an earlier stage on the turn's path",
+            )
+        return origin
+
+    def shared(self, facts: Facts, row: int, name: str) -> int:
+        where = self._row(facts, row, "shared_from")
+        origin = self.stage(facts, where, "shared_from is", name)
+        if facts.turns.conversation[origin] == facts.turns.conversation[row]:
             raise TraceError(
                 where, f"shared_from is {quoted(name)}, of the same conversation", "a stage of another conversation"
             )
-        origin = int(facts.conversations.first[c]) + int(ordinal)
         if self.identity[self.model[origin]] != self.identity[self.model[row]]:
             raise TraceError(
                 where,
@@ -277,7 +309,7 @@ class _Reading:
             )
         return origin
 
-    def detail(self, facts: Facts, row: int, turn: Turn) -> TurnDetail:
+    def detail(self, facts: Facts, row: int, turn: Turn, connections: Mapping[int, Connection]) -> TurnDetail:
         for name in turn.interventions:
             if name not in self.document.interventions:
                 raise UnknownNameError(
@@ -297,6 +329,11 @@ class _Reading:
             interventions=turn.interventions,
             token_probes=probes,
             token_coordinates=grid,
+            connection_layers={
+                origin: np.array(of.mass_by_layer, np.float32)
+                for origin, of in connections.items()
+                if of.mass_by_layer is not None
+            },
         )
 
     def cache_table(self) -> Caches:
@@ -311,7 +348,33 @@ class _Reading:
             drift=np.array([math.nan if c.drift is None else c.drift for c in caches], np.float64),
             drift_kl=np.array([math.nan if c.drift_kl is None else c.drift_kl for c in caches], np.float64),
             time=[c.time for c in caches],
+            drift_mean=np.array([math.nan if c.drift_mean is None else c.drift_mean for c in caches], np.float64),
+            drift_layers=[c.drift_layers for c in caches],
         )
+
+    def span_table(self) -> CacheSpans:
+        rows = [(i, span) for i, cache in enumerate(self.document.caches.values()) for span in cache.spans]
+        spans = [span for _, span in rows]
+        return CacheSpans(
+            cache=np.array([i for i, _ in rows], np.int32),
+            start=np.array([s.start for s in spans], np.int64),
+            end=np.array([s.end for s in spans], np.int64),
+            how=np.array([DERIVATIONS.index(s.how) for s in spans], np.int8),
+            source=np.array([-1 if s.source is None else self.cache_number[s.source] for s in spans], np.int32),
+            source_start=np.array([-1 if s.source_start is None else s.source_start for s in spans], np.int64),
+            server=np.array([-1 if s.server is None else self.server_number[s.server] for s in spans], np.int32),
+            time=[s.time for s in spans],
+            layers=[s.layers for s in spans],
+        )
+
+
+def _connections(rows: list[tuple[int, int, float, float]]) -> Connections:
+    return Connections(
+        turn=np.array([row for row, _, _, _ in rows], np.int64),
+        source=np.array([origin for _, origin, _, _ in rows], np.int64),
+        mass=np.array([mass for _, _, mass, _ in rows], np.float64),
+        kl=np.array([kl for _, _, _, kl in rows], np.float64),
+    )
 
 
 def _beliefs(rows: list[Turn]) -> Beliefs:
@@ -337,8 +400,8 @@ def _unpacked(where: str, packed_text: str, tokens: int | None, probes: int) -> 
             "4 bytes for each probe and token",
         )
     grid = np.frombuffer(packed, "<f4").reshape(probes, tokens)
-    if not bool(np.isfinite(grid).all()):
-        raise TraceError(where, "at_tokens holds NaN or infinity", "finite numbers")
+    if bool(np.isinf(grid).any()):
+        raise TraceError(where, "at_tokens holds infinity", "finite numbers; NaN for a token that was not read")
     return grid
 
 

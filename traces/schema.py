@@ -26,7 +26,7 @@ from sqlalchemy.schema import CreateTable
 
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """`PRAGMA user_version`. Raise it with each change of a table, and keep reading what was written before.
 
 What came with a later version than 1 bears it (`info={"since": 2}`), and `UPGRADES` says how it is added.
@@ -85,6 +85,8 @@ kv_cache = Table(
     Column("how", Integer, CheckConstraint(f"how BETWEEN 0 AND {len(DERIVATIONS) - 1}"), nullable=False),
     Column("positions", Integer), Column("drift", REAL, CheckConstraint("drift >= 0")), Column("drift_kl", REAL),
     Column("time", Text),
+    Column("drift_mean", REAL, CheckConstraint("drift_mean >= 0"), info={"since": 3}),
+    Column("drift_json", Text, info={"since": 3}),
 )  # fmt: skip
 turn = Table(
     "turn", metadata, _id(),
@@ -99,7 +101,26 @@ turn = Table(
     Column("kv_cache_id", ForeignKey("kv_cache.id")),
     Column("drift", REAL, CheckConstraint("drift >= 0")),
     Column("shared_from_id", ForeignKey("turn.id")),
+    Column("start", Integer, CheckConstraint("start >= 0"), info={"since": 3}),
     UniqueConstraint("conversation_id", "ordinal"),
+)  # fmt: skip
+cache_span = Table(
+    "cache_span", metadata,
+    Column("cache_id", ForeignKey("kv_cache.id"), primary_key=True), Column("start", Integer, primary_key=True),
+    Column("end", Integer, nullable=False),
+    Column("how", Integer, CheckConstraint(f"how BETWEEN 0 AND {len(DERIVATIONS) - 1}"), nullable=False),
+    Column("source_id", ForeignKey("kv_cache.id")), Column("source_start", Integer, CheckConstraint("source_start >= 0")),
+    Column("server_id", ForeignKey("server.id")), Column("time", Text), Column("layers_json", Text),
+    CheckConstraint('start >= 0 AND "end" > start'),
+    sqlite_with_rowid=False, info={"since": 3},
+)  # fmt: skip
+connection = Table(
+    "connection", metadata,
+    Column("turn_id", ForeignKey("turn.id"), primary_key=True), Column("from_id", ForeignKey("turn.id"),
+    primary_key=True),
+    Column("mass", REAL, CheckConstraint("mass BETWEEN 0 AND 1")), Column("kl", REAL, CheckConstraint("kl >= 0")),
+    Column("layers", LargeBinary),
+    sqlite_with_rowid=False, info={"since": 3},
 )  # fmt: skip
 turn_detail = Table(
     "turn_detail", metadata, Column("turn_id", ForeignKey("turn.id"), primary_key=True),
@@ -195,14 +216,14 @@ LOOKUPS = ((role, ROLES), (cache, CACHES), (derivation, DERIVATIONS))
 FACTS = (
     recording, model, server, probe, intervention, conversation, kv_cache, turn, turn_detail,
     turn_intervention, coordinate,
-    token_coordinates, proposition, belief, region_name, stated_region, region_probability,
+    token_coordinates, proposition, belief, region_name, stated_region, region_probability, cache_span, connection,
 )  # fmt: skip
 
 TURNS = (
     "CREATE VIEW turns AS SELECT c.key || '/' || t.ordinal AS stage, c.key AS conversation, t.ordinal, "
     "r.name AS role, t.tokens, m.key "
     "AS model, s.key AS server, c.principal, "
-    "k.name AS cache, t.edited, t.drift, v.key AS kv_cache, n.name AS stated_region, d.time, d.text "
+    "k.name AS cache, t.edited, t.drift, v.key AS kv_cache, t.start, n.name AS stated_region, d.time, d.text "
     "FROM turn t JOIN conversation c ON c.id = t.conversation_id JOIN role r ON r.code = t.role JOIN "
     "model m ON m.id = t.model_id "
     "LEFT JOIN server s ON s.id = t.server_id LEFT JOIN cache k ON k.code = t.cache LEFT JOIN "
@@ -226,10 +247,20 @@ STATEMENTS = (*(statement for table in FACTS for statement in triggers(table)), 
 UPGRADES: dict[int, tuple[str | CreateTable, ...]] = {
     2: (
         "ALTER TABLE conversation ADD COLUMN principal TEXT",
-        "DROP VIEW turns",
-        TURNS,
         CreateTable(region_probability),
         *triggers(region_probability),
+    ),
+    3: (
+        "ALTER TABLE turn ADD COLUMN start INTEGER CHECK (start >= 0)",
+        "ALTER TABLE kv_cache ADD COLUMN drift_mean REAL CHECK (drift_mean >= 0)",
+        "ALTER TABLE kv_cache ADD COLUMN drift_json TEXT",
+        CreateTable(cache_span),
+        CreateTable(connection),
+        *triggers(cache_span),
+        *triggers(connection),
+        # Last, for a view names columns of every version.
+        "DROP VIEW turns",
+        TURNS,
     ),
 }
 """What makes tables of the version before into those of a version. What was recorded stays as it is."""

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, NullPool, create_engine, event, func, insert,
 from sqlalchemy.exc import DBAPIError
 
 from traces.errors import TraceError, quoted
-from traces.facts import Facts, TurnDetail
+from traces.facts import CacheSpans, Facts, TurnDetail
 from traces.labelling import STATED, check_space_fits, labelling_names, regions_of
 from traces.new_file import new_file, sweep
 from traces.paths import path_order
@@ -40,8 +40,8 @@ from traces.schema import (
     recording,
     stored_version,
 )
-from traces.sqlite_file import MAGIC
-from traces.store_reading import read_details, read_facts
+from traces.sqlite_file import MAGIC, is_held
+from traces.store_reading import read_cache_spans, read_details, read_facts
 from traces.store_writing import Progress, add_facts, add_spaces
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Name, Space
 
@@ -69,7 +69,12 @@ def load_as_it_is(path: Path) -> Facts:
         with _opened(path, writing=False) as connection, _fitting_together(path):
             return read_details(connection)
 
+    def cache_spans() -> CacheSpans:
+        with _opened(path, writing=False) as connection, _fitting_together(path):
+            return read_cache_spans(connection, facts)
+
     facts.details = details
+    facts.cache_spans = cache_spans
     return facts
 
 
@@ -99,6 +104,7 @@ def _refuse_unsound(facts: Facts) -> None:
         (facts.stated, -1, len(facts.regions)), (facts.beliefs.turn, 0, len(turns)),
         (facts.chances.turn, 0, len(turns)), (facts.chances.region, 0, len(facts.regions)),
         (facts.beliefs.proposition, 0, len(facts.beliefs.propositions)),
+        (facts.connections.turn, 0, len(turns)), (facts.connections.source, 0, len(turns)),
     ):  # fmt: skip
         if len(codes) and not (least <= int(codes.min()) and int(codes.max()) < number):
             raise ValueError("a code stands for nothing")
@@ -118,13 +124,31 @@ def save(path: Path, recordings: Sequence[Facts], progress: Progress | None = No
         with _opened(path, writing=True) as connection:
             _add_all(connection, recordings, path.name, progress)
         return
-    with _saying_why(path), new_file(path) as temporary:
+    with making(path) as connection:
+        _add_all(connection, recordings, path.name, progress)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[Connection]:
+    """A connection to the empty tables of a new trace.db, which appears whole once the block ends well, or not at all.
+
+    Raises `TraceError` where it cannot be, or a file is there.
+    """
+    with saying_why(path), new_file(path) as temporary:
         with _transaction(temporary, "rwc", writing=True) as connection:
             create_tables(connection)
-            _add_all(connection, recordings, path.name, progress)
+            yield connection
         # Lasting, and impossible within the transaction that SQLAlchemy opens for every connection.
         with closing(sqlite3.connect(temporary)) as finished:
             finished.execute("PRAGMA journal_mode = WAL")
+
+
+def bring_up_to_date(path: Path) -> None:
+    """Make the tables of a stored trace those of this version. Raises `TraceError` for what `load` refuses."""
+    sweep(path)
+    with _opened(path, writing=True):
+        pass
+    load(path)
 
 
 def gathered(recordings: Sequence[Facts], name: str) -> Facts:
@@ -133,8 +157,9 @@ def gathered(recordings: Sequence[Facts], name: str) -> Facts:
         create_tables(connection)
         _add_all(connection, recordings, name, None)
         joined = read_facts(connection, name)
-        details = read_details(connection)
+        details, spans = read_details(connection), read_cache_spans(connection, joined)
     joined.details = lambda: details
+    joined.cache_spans = lambda: spans
     return joined
 
 
@@ -203,8 +228,12 @@ def reading(path: Path) -> Iterator[Connection]:
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+    return sqlite3.connect(address(path, mode), uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+
+
+def address(path: Path, mode: str) -> str:
+    """A file as SQLite opens it by a URI."""
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
 def _reader(path: Path) -> sqlite3.Connection:
@@ -279,7 +308,7 @@ def _transaction(path: Path | None, mode: str, writing: bool) -> Iterator[Connec
 @contextmanager
 def _opened(path: Path, writing: bool) -> Iterator[Connection]:
     _check_header(path)
-    with _saying_why(path):
+    with saying_why(path):
         if writing and not os.access(path, os.W_OK):
             raise TraceError(str(path), "it is read-only", "a trace.db that you may write to")
         with _transaction(path, "rw" if writing else "ro", writing) as connection:
@@ -290,6 +319,8 @@ def _opened(path: Path, writing: bool) -> Iterator[Connection]:
 
 def _check_header(path: Path) -> None:
     """Refuse what SQLite itself would refuse late or not at all, by the file's first 100 bytes."""
+    if is_held(path):
+        return
     where = str(path)
     expected = "a trace.db, as `individuate import` makes them"
     if path.is_dir():
@@ -332,7 +363,7 @@ def _check_header(path: Path) -> None:
 
 
 @contextmanager
-def _saying_why(path: Path) -> Iterator[None]:
+def saying_why(path: Path) -> Iterator[None]:
     """Errors of the driver in the user's words."""
     try:
         yield

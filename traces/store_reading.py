@@ -17,8 +17,20 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, select
 
 from traces import schema
-from traces.facts import Beliefs, Caches, Chances, Conversations, Coordinates, Facts, TurnDetail, Turns, numbered
-from traces.vocabulary import Intervention, Model, Probe, Server, Space
+from traces.facts import (
+    Beliefs,
+    Caches,
+    CacheSpans,
+    Chances,
+    Connections,
+    Conversations,
+    Coordinates,
+    Facts,
+    TurnDetail,
+    Turns,
+    numbered,
+)
+from traces.vocabulary import DERIVATIONS, Intervention, Model, Probe, Server, Space
 
 _CHUNK = 50_000
 
@@ -33,15 +45,15 @@ def read_facts(connection: Connection, name: str) -> Facts:
         title=" + ".join(dict.fromkeys(titles)) or None,
         source=" + ".join(dict.fromkeys(sources)) or None,
         case=json.loads(recordings[0].case_json) if len(recordings) == 1 and recordings[0].case_json else None,
-        models=_items(connection, schema.model, Model),
-        servers=_items(connection, schema.server, Server),
-        probes=_items(connection, schema.probe, Probe),
-        interventions=_items(connection, schema.intervention, Intervention),
+        models=read_items(connection, schema.model, Model),
+        servers=read_items(connection, schema.server, Server),
+        probes=read_items(connection, schema.probe, Probe),
+        interventions=read_items(connection, schema.intervention, Intervention),
     )
     facts.spaces, facts.labellings = read_spaces(connection)
     version = schema.stored_version(connection)
     row_of_id = _turns(connection, facts, version)
-    facts.caches = _caches(connection)
+    facts.caches = _caches(connection, version)
     facts.coordinates = _coordinates(connection, row_of_id)
     facts.regions = [row for (row,) in connection.exec_driver_sql("SELECT name FROM region_name ORDER BY id")]
     facts.stated = np.full(len(facts.turns), -1, np.int32)
@@ -49,6 +61,8 @@ def read_facts(connection: Connection, name: str) -> Facts:
     facts.stated[row_of_id[stated_turn]] = stated_region - 1
     if schema.has(version, schema.region_probability):
         facts.chances = _chances(connection, row_of_id)
+    if schema.has(version, schema.connection):
+        facts.connections = _connections(connection, row_of_id)
     propositions = [row for (row,) in connection.exec_driver_sql("SELECT text FROM proposition ORDER BY id")]
     _, turn, proposition, holds = _integers(connection, schema.belief, ["id"], ["turn_id", "proposition_id", "holds"])
     facts.beliefs = Beliefs(propositions, row_of_id[turn], (proposition - 1).astype(np.int32), holds.astype(np.bool_))
@@ -112,8 +126,14 @@ def read_details(connection: Connection) -> dict[int, TurnDetail]:
             "SELECT turn_id, text, token_ids, token_marks, time, sampling_json FROM turn_detail"
         )
     }
+    masses: dict[int, dict[int, NDArray[np.float32]]] = {}
+    if schema.has(schema.stored_version(connection), schema.connection):
+        for turn, origin, data in connection.exec_driver_sql(
+            "SELECT turn_id, from_id, layers FROM connection WHERE layers IS NOT NULL"
+        ):
+            masses.setdefault(turn, {})[int(row_of_id[origin])] = np.frombuffer(data, "<f4")
     details: dict[int, TurnDetail] = {}
-    for turn in sorted({*plain, *acts, *grids}):
+    for turn in sorted({*plain, *acts, *grids, *masses}):
         text, ids, marks, time, sampling = plain.get(turn, [None] * 5)
         probes, grid = grids.get(turn, ((), None))
         details[int(row_of_id[turn])] = TurnDetail(
@@ -125,11 +145,36 @@ def read_details(connection: Connection) -> dict[int, TurnDetail]:
             interventions=tuple(acts.get(turn, ())),
             token_probes=probes,
             token_coordinates=grid,
+            connection_layers=masses.get(turn, {}),
         )
     return details
 
 
-def _items(connection: Connection, table: Table, kind: type[Any]) -> dict[str, Any]:
+def read_cache_spans(connection: Connection, facts: Facts) -> CacheSpans:
+    """Where the entries of recorded caches came from. Raises `ValueError` where a span refers to nothing."""
+    if not schema.has(schema.stored_version(connection), schema.cache_span):
+        return CacheSpans()
+    cache, start, end, how, source, source_start, server = _integers(
+        connection, schema.cache_span, ["cache_id", "start"], ["end", "how", "source_id", "source_start", "server_id"]
+    )
+    rows = connection.exec_driver_sql("SELECT time, layers_json FROM cache_span ORDER BY cache_id, start").fetchall()
+    for codes, least, number in (
+        (cache, 1, len(facts.caches)), (source, -1, len(facts.caches)), (server, -1, len(facts.servers)),
+        (how, 0, len(DERIVATIONS) - 1),
+    ):  # fmt: skip
+        if len(codes) and not (least <= int(codes.min()) and int(codes.max()) <= number):
+            raise ValueError("a code stands for nothing")
+    return CacheSpans(
+        cache=(cache - 1).astype(np.int32), start=start, end=end, how=how.astype(np.int8),
+        source=(np.maximum(source, 0) - 1).astype(np.int32), source_start=source_start,
+        server=(np.maximum(server, 0) - 1).astype(np.int32),
+        time=[time for time, _ in rows],
+        layers=[None if layers is None else tuple(json.loads(layers)) for _, layers in rows],
+    )  # fmt: skip
+
+
+def read_items(connection: Connection, table: Table, kind: type[Any]) -> dict[str, Any]:
+    """Named things of one kind by their keys, in the order of their ids."""
     items: dict[str, Any] = {}
     for row in connection.execute(select(table).order_by(table.c.id)):
         fields = {field: value for field, value in row._asdict().items() if field not in ("id", "key")}
@@ -190,8 +235,9 @@ def _turns(connection: Connection, facts: Facts, version: int) -> NDArray[np.int
         acting,
     )  # fmt: skip
     count = len(conversation)
-    caches, drifts, shares = connection.exec_driver_sql(
-        "SELECT count(kv_cache_id), count(drift), count(shared_from_id) FROM turn"
+    placed = "count(start)" if schema.has(version, schema.turn.c.start) else "0"
+    caches, drifts, shares, starts = connection.exec_driver_sql(
+        f"SELECT count(kv_cache_id), count(drift), count(shared_from_id), {placed} FROM turn"
     ).one()
     kv = np.full(count, -1, np.int32)
     if caches:
@@ -201,6 +247,10 @@ def _turns(connection: Connection, facts: Facts, version: int) -> NDArray[np.int
     if shares:
         ids, origin = _integers(connection, schema.turn, ["id"], ["shared_from_id"])
         shared_from[row_of_id[ids]] = np.where(origin < 0, -1, row_of_id[origin])
+    start = np.full(count, -1, np.int64)
+    if starts:
+        ids, position = _integers(connection, schema.turn, ["id"], ["start"])
+        start[row_of_id[ids]] = position
     drift = np.full(count, np.nan)
     if drifts:
         query = "SELECT id, drift FROM turn WHERE drift IS NOT NULL"
@@ -217,6 +267,7 @@ def _turns(connection: Connection, facts: Facts, version: int) -> NDArray[np.int
         edited=edited.astype(np.bool_),
         drift=drift,
         shared_from=shared_from,
+        start=start,
     )
     return row_of_id
 
@@ -226,24 +277,41 @@ def _columns(connection: Connection, query: str, width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _caches(connection: Connection) -> Caches:
-    names, model, server, source, how, positions, drift, drift_kl, time = _columns(
+def _caches(connection: Connection, version: int) -> Caches:
+    since_3 = "drift_mean, drift_json" if schema.has(version, schema.kv_cache.c.drift_mean) else "NULL, NULL"
+    names, model, server, source, how, positions, drift, drift_kl, time, drift_mean, drift_layers = _columns(
         connection,
         "SELECT key, model_id - 1, coalesce(server_id, 0) - 1, coalesce(source_id, 0) - 1, how, "
-        "coalesce(positions, -1), drift, drift_kl, time FROM kv_cache ORDER BY id",
-        9,
+        f"coalesce(positions, -1), drift, drift_kl, time, {since_3} FROM kv_cache ORDER BY id",
+        11,
     )
     return Caches(
         names,
         np.array(model, np.int32), np.array(server, np.int32), np.array(source, np.int32), np.array(how, np.int8),
         np.array(positions, np.int64), np.array(drift, np.float64), np.array(drift_kl, np.float64), time,
+        np.array(drift_mean, np.float64), [None if text is None else json.loads(text) for text in drift_layers],
     )  # fmt: skip
 
 
 def _coordinates(connection: Connection, row_of_id: NDArray[np.int64]) -> Coordinates:
     turn, probe = _integers(connection, schema.coordinate, ["turn_id", "probe_id"])
     value = _reals(connection, "SELECT value FROM coordinate ORDER BY turn_id, probe_id", len(turn))
-    return Coordinates(row_of_id[turn], (probe - 1).astype(np.int32), value)
+    row, probe = row_of_id[turn], (probe - 1).astype(np.int32)
+    if bool((np.diff(row) < 0).any()):
+        # Conversations that were recorded at the same time; a file has them one after the other.
+        order = np.argsort(row, kind="stable")
+        row, probe, value = row[order], probe[order], value[order]
+    return Coordinates(row, probe, value)
+
+
+def _connections(connection: Connection, row_of_id: NDArray[np.int64]) -> Connections:
+    turn, source = _integers(connection, schema.connection, ["turn_id", "from_id"])
+    if not len(turn):
+        return Connections()
+    rows = connection.exec_driver_sql("SELECT mass, kl FROM connection ORDER BY turn_id, from_id").cursor.fetchall()
+    mass, kl = np.array(rows, np.float64).T
+    order = np.lexsort((row_of_id[source], row_of_id[turn]))
+    return Connections(row_of_id[turn][order], row_of_id[source][order], mass[order], kl[order])
 
 
 def _chances(connection: Connection, row_of_id: NDArray[np.int64]) -> Chances:

@@ -25,6 +25,33 @@ Progress = Callable[[int, int], None]
 
 _BATCH = 50_000
 
+# Rows as tuples, -1 where a number is not recorded; SQLite stores NaN as NULL, which is what is not measured.
+INSERT_CONVERSATION = (
+    "INSERT INTO conversation (id, key, recording_id, parent_id, at, principal) "
+    "VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?)"
+)
+INSERT_TURN = (
+    "INSERT INTO turn (id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, edited, kv_cache_id, "
+    "drift, shared_from_id, start) VALUES (?, ?, ?, ?, NULLIF(?, -1), ?, NULLIF(?, -1), NULLIF(?, -1), ?, "
+    "NULLIF(?, -1), ?, NULLIF(?, -1), NULLIF(?, -1))"
+)
+INSERT_COORDINATE = "INSERT INTO coordinate (turn_id, probe_id, value) VALUES (?, ?, ?)"
+INSERT_STATED_REGION = "INSERT INTO stated_region (turn_id, region_name_id) VALUES (?, ?)"
+INSERT_REGION_PROBABILITY = (
+    "INSERT INTO region_probability (turn_id, ordinal, region_name_id, probability) VALUES (?, ?, ?, ?)"
+)
+INSERT_BELIEF = "INSERT INTO belief (turn_id, proposition_id, holds) VALUES (?, ?, ?)"
+INSERT_DETAIL = (
+    "INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) VALUES (?, ?, ?, ?, ?, ?)"
+)
+INSERT_TURN_INTERVENTION = "INSERT INTO turn_intervention (turn_id, ordinal, intervention_id) VALUES (?, ?, ?)"
+INSERT_TOKEN_COORDINATES = "INSERT INTO token_coordinates (turn_id, probes_json, tokens, float32) VALUES (?, ?, ?, ?)"
+INSERT_SPAN = (
+    'INSERT INTO cache_span (cache_id, start, "end", how, source_id, source_start, server_id, time, layers_json) '
+    "VALUES (?, ?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), NULLIF(?, -1), ?, ?)"
+)
+INSERT_CONNECTION = "INSERT INTO connection (turn_id, from_id, mass, kl, layers) VALUES (?, ?, ?, ?, ?)"
+
 
 def add_facts(connection: Connection, facts: Facts, target: str, progress: Progress | None) -> None:
     """Append facts to what a trace holds. Names mean the same thing in both; conversations and caches must be new.
@@ -34,20 +61,23 @@ def add_facts(connection: Connection, facts: Facts, target: str, progress: Progr
     recording = _next_id(connection, schema.recording)
     connection.execute(
         insert(schema.recording).values(
-            id=recording, name=facts.name, title=facts.title, source=facts.source, case_json=_json(facts.case)
+            id=recording, name=facts.name, title=facts.title, source=facts.source, case_json=json_or_null(facts.case)
         )
     )
-    models = _same_or_new(connection, schema.model, facts.models, facts.name, target)
-    servers = _same_or_new(connection, schema.server, facts.servers, facts.name, target)
-    probes = _same_or_new(connection, schema.probe, facts.probes, facts.name, target)
-    _same_or_new(connection, schema.intervention, facts.interventions, facts.name, target)
+    models = same_or_new(connection, schema.model, facts.models, facts.name, target)
+    servers = same_or_new(connection, schema.server, facts.servers, facts.name, target)
+    probes = same_or_new(connection, schema.probe, facts.probes, facts.name, target)
+    same_or_new(connection, schema.intervention, facts.interventions, facts.name, target)
     conversations = _conversations(connection, facts, recording, target)
     caches = _caches(connection, facts, models, servers, target)
+    _cache_spans(connection, facts, caches, servers)
     first_turn = _turns(connection, facts, conversations, models, servers, caches, progress)
     _coordinates(connection, facts, first_turn, probes)
     _stated_regions(connection, facts, first_turn)
     _beliefs(connection, facts, first_turn)
-    _details(connection, facts.details(), first_turn)
+    details = facts.details()
+    _connections(connection, facts, details, first_turn)
+    _details(connection, details, first_turn)
     _labellings(connection, facts, target)
 
 
@@ -76,7 +106,8 @@ def _next_id(connection: Connection, table: Table) -> int:
     return int(connection.exec_driver_sql(f"SELECT coalesce(max(rowid), 0) + 1 FROM {table.name}").scalar_one())
 
 
-def _json(value: Any) -> str | None:
+def json_or_null(value: Any) -> str | None:
+    """A value as JSON text, None as it is."""
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
@@ -84,18 +115,22 @@ def _row(item: BaseModel) -> dict[str, Any]:
     row = item.model_dump()
     if isinstance(item, Intervention):
         layers = row.pop("layers")
-        row["layers_json"] = _json(None if layers is None else list(layers))
+        row["layers_json"] = json_or_null(None if layers is None else list(layers))
     return row
 
 
-def _same_or_new(
+def same_or_new(
     connection: Connection,
     table: Table,
     items: Mapping[str, Model] | Mapping[str, Server] | Mapping[str, Probe] | Mapping[str, Intervention],
     name: str,
     target: str,
+    instead: str = "--prefix to put each file's name before its own names",
 ) -> list[int]:
-    """The ids of named things: those that stand in the table already with the same fields, and new ones."""
+    """The ids of named things: those that stand in the table already with the same fields, and new ones.
+
+    Raises `TraceError` where a name stands for something else.
+    """
     kind = table.name
     known = {row.key: row._asdict() for row in connection.execute(select(table))}
     next_id = _next_id(connection, table)
@@ -111,7 +146,7 @@ def _same_or_new(
                     f"{name}: {kind} {key}",
                     f"its {differing} is {quoted(row[differing])}, but {target} has a {kind} of that name "
                     f"with {quoted(stored[differing])}",
-                    "the same thing under the same name, or --prefix to put each file's name before its own names",
+                    f"the same thing under the same name, or {instead}",
                 )
             ids.append(known[key]["id"])
         else:
@@ -157,8 +192,7 @@ def _conversations(connection: Connection, facts: Facts, recording: int, target:
     connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     _insert(
         connection,
-        "INSERT INTO conversation (id, key, recording_id, parent_id, at, principal) VALUES (?, ?, ?, NULLIF(?, "
-        "-1), NULLIF(?, -1), ?)",
+        INSERT_CONVERSATION,
         (
             ids, table.names, [recording] * len(ids), parent.tolist(), np.where(parent < 0, -1, table.at).tolist(),
             [principals[code] for code in table.principal.tolist()],
@@ -174,15 +208,45 @@ def _caches(connection: Connection, facts: Facts, models: list[int], servers: li
     ids = list(range(first, first + len(caches)))
     _insert(
         connection,
-        "INSERT INTO kv_cache (id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time) "
-        "VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, ?, ?)",
+        "INSERT INTO kv_cache (id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time, "
+        "drift_mean, drift_json) VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, ?, ?, ?, ?)",
         (
             ids, caches.names, _translated(models, caches.model).tolist(), _translated(servers, caches.server).tolist(),
             _translated(ids, caches.source).tolist(), caches.how.tolist(), caches.positions.tolist(),
-            caches.drift.tolist(), caches.drift_kl.tolist(), caches.time,
+            caches.drift.tolist(), caches.drift_kl.tolist(), caches.time, caches.drift_mean.tolist(),
+            map(json_or_null, caches.drift_layers),
         ),
     )  # fmt: skip
     return ids
+
+
+def _cache_spans(connection: Connection, facts: Facts, caches: list[int], servers: list[int]) -> None:
+    spans = facts.cache_spans()
+    layers = [None if of is None else list(of) for of in spans.layers]
+    _insert(
+        connection,
+        INSERT_SPAN,
+        (
+            _translated(caches, spans.cache).tolist(), spans.start.tolist(), spans.end.tolist(), spans.how.tolist(),
+            _translated(caches, spans.source).tolist(), spans.source_start.tolist(),
+            _translated(servers, spans.server).tolist(), spans.time, map(json_or_null, layers),
+        ),
+    )  # fmt: skip
+
+
+def _connections(connection: Connection, facts: Facts, details: Mapping[int, TurnDetail], first_turn: int) -> None:
+    table = facts.connections
+    turns, sources = table.turn.tolist(), table.source.tolist()
+    nothing = TurnDetail()
+    masses = (details.get(t, nothing).connection_layers.get(s) for t, s in zip(turns, sources, strict=True))
+    _insert(
+        connection,
+        INSERT_CONNECTION,
+        (
+            (table.turn + first_turn).tolist(), (table.source + first_turn).tolist(), table.mass.tolist(),
+            table.kl.tolist(), (None if of is None else np.ascontiguousarray(of, "<f4").tobytes() for of in masses),
+        ),
+    )  # fmt: skip
 
 
 def _turns(
@@ -203,16 +267,10 @@ def _turns(
         turns.tokens,
         _translated(models, turns.model), _translated(servers, turns.server), turns.cache, turns.edited.astype(np.int8),
         _translated(caches, turns.kv), turns.drift, np.where(turns.shared_from < 0, -1, turns.shared_from + first),
+        turns.start,
     )  # fmt: skip
-    # SQLite stores NaN as NULL, which is what an unmeasured drift is.
-    statement = (
-        "INSERT INTO turn (id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, "
-        "edited, kv_cache_id, drift, "
-        "shared_from_id) VALUES (?, ?, ?, ?, NULLIF(?, -1), ?, NULLIF(?, -1), NULLIF(?, -1), ?, "
-        "NULLIF(?, -1), ?, NULLIF(?, -1))"
-    )
     for start in range(0, total, _BATCH):
-        _insert(connection, statement, [column[start : start + _BATCH].tolist() for column in columns])
+        _insert(connection, INSERT_TURN, [column[start : start + _BATCH].tolist() for column in columns])
         if progress is not None:
             progress(min(start + _BATCH, total), total)
     return first
@@ -225,12 +283,12 @@ def _coordinates(connection: Connection, facts: Facts, first_turn: int, probes: 
         cut = slice(start, start + _BATCH)
         _insert(
             connection,
-            "INSERT INTO coordinate (turn_id, probe_id, value) VALUES (?, ?, ?)",
+            INSERT_COORDINATE,
             (turn[cut].tolist(), probe[cut].tolist(), table.value[cut].tolist()),
         )
 
 
-def _names(connection: Connection, table: Table, column: str, names: Sequence[str]) -> list[int]:
+def name_ids(connection: Connection, table: Table, column: str, names: Sequence[str]) -> list[int]:
     """Ids of names in a table that holds nothing else; new ones are added."""
     known = {row[0]: row[1] for row in connection.execute(select(table.c[column], table.c.id))}
     next_id = _next_id(connection, table)
@@ -242,7 +300,7 @@ def _names(connection: Connection, table: Table, column: str, names: Sequence[st
 
 
 def _stated_regions(connection: Connection, facts: Facts, first_turn: int) -> None:
-    ids = _names(connection, schema.region_name, "name", facts.regions)
+    ids = name_ids(connection, schema.region_name, "name", facts.regions)
     _region_probabilities(connection, facts, first_turn, ids)
     rows = np.flatnonzero(facts.stated >= 0)
     region = _translated(ids, facts.stated)[rows]
@@ -250,7 +308,7 @@ def _stated_regions(connection: Connection, facts: Facts, first_turn: int) -> No
         cut = slice(start, start + _BATCH)
         _insert(
             connection,
-            "INSERT INTO stated_region (turn_id, region_name_id) VALUES (?, ?)",
+            INSERT_STATED_REGION,
             ((rows[cut] + first_turn).tolist(), region[cut].tolist()),
         )
 
@@ -264,7 +322,7 @@ def _region_probabilities(connection: Connection, facts: Facts, first_turn: int,
         cut = slice(start, start + _BATCH)
         _insert(
             connection,
-            "INSERT INTO region_probability (turn_id, ordinal, region_name_id, probability) VALUES (?, ?, ?, ?)",
+            INSERT_REGION_PROBABILITY,
             (
                 (turn[cut] + first_turn).tolist(), ordinal[cut].tolist(), region[cut].tolist(),
                 chances.value[by_turn[cut]].tolist(),
@@ -274,10 +332,10 @@ def _region_probabilities(connection: Connection, facts: Facts, first_turn: int,
 
 def _beliefs(connection: Connection, facts: Facts, first_turn: int) -> None:
     beliefs = facts.beliefs
-    ids = _names(connection, schema.proposition, "text", beliefs.propositions)
+    ids = name_ids(connection, schema.proposition, "text", beliefs.propositions)
     _insert(
         connection,
-        "INSERT INTO belief (turn_id, proposition_id, holds) VALUES (?, ?, ?)",
+        INSERT_BELIEF,
         (
             (beliefs.turn + first_turn).tolist(),
             _translated(ids, beliefs.proposition).tolist(),
@@ -301,7 +359,7 @@ def _details(
     for row, detail in details.items():
         turn = row + first_turn
         ids = None if detail.token_ids is None else np.ascontiguousarray(detail.token_ids, "<i4").tobytes()
-        fields = (detail.text, ids, detail.token_marks, detail.time, _json(detail.sampling))
+        fields = (detail.text, ids, detail.token_marks, detail.time, json_or_null(detail.sampling))
         if any(field is not None for field in fields):
             plain.append((turn, *fields))
         acts += [(turn, place, intervention_ids[name]) for place, name in enumerate(detail.interventions)]
@@ -311,13 +369,9 @@ def _details(
                 (turn, json.dumps(list(detail.token_probes), ensure_ascii=False), grid.shape[1], grid.tobytes())
             )
     for statement, rows in (
-        (
-            "INSERT INTO turn_detail (turn_id, text, token_ids, token_marks, time, sampling_json) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            plain,
-        ),
-        ("INSERT INTO turn_intervention (turn_id, ordinal, intervention_id) VALUES (?, ?, ?)", acts),
-        ("INSERT INTO token_coordinates (turn_id, probes_json, tokens, float32) VALUES (?, ?, ?, ?)", grids),
+        (INSERT_DETAIL, plain),
+        (INSERT_TURN_INTERVENTION, acts),
+        (INSERT_TOKEN_COORDINATES, grids),
     ):
         if rows:
             connection.exec_driver_sql(statement, rows)

@@ -115,7 +115,14 @@ Layer = Annotated[int, Field(ge=-(10**9), le=10**9)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Drift = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Range = Annotated[tuple[float | None, float | None], BeforeValidator(_range)]
+Positions = Annotated[int, Field(ge=0, le=10**9)]
 Layers = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Masses = Annotated[
+    tuple[Probability, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+]
+Spans = Annotated[
+    tuple["CacheSpan", ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Texts = Annotated[tuple[Line, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Ints = Annotated[
@@ -221,28 +228,95 @@ class Intervention(_Word):
     source: Line | None = None
 
 
+class CacheSpan(_Word):
+    """A run of positions of a KV cache whose entries came to be in one way: from `start` up to, not including, `end`.
+
+    Entries computed one position at a time were `decoded`, several in one pass `prefilled`. Entries that were taken
+    from another cache name it, and the position there of the first of them. `server` and `time`: where and when they
+    were computed or taken over. `layers`: of an edit, the blocks whose entries were edited.
+    """
+
+    start: Positions
+    end: Count
+    how: Derivation
+    source: Name | None = Field(default=None, alias="from")
+    source_start: Positions | None = Field(default=None, alias="from_start")
+    server: Name | None = None
+    time: Time | None = None
+    layers: Layers | None = None
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> CacheSpan:
+        if self.start >= self.end:
+            raise _expect(f"the span goes from {self.start} to {self.end}", "a start below the end")
+        if self.source is None and self.source_start is not None:
+            raise _expect("from_start is given but from is missing", "from: the cache that the entries were taken from")
+        return self
+
+
 class KVCache(_Word):
     """One KV cache as recorded: which model and server hold it, from which cache it was derived, and how.
 
     `positions` is how many entries it took over; `drift` the largest relative L2 distance of keys and values over the
-    layers to those of the original, `drift_kl` the KL divergence (nats) of the next-token distribution.
+    layers to those of the original, `drift_mean` their mean, `drift_kl` the KL divergence (nats) of the next-token
+    distribution. `drift_layers` holds what was measured one by one: `keys` and `values`, lists with a number a layer,
+    and `coordinates`, the change on each probe. `spans`, where they were recorded, are contiguous from position 0:
+    every entry has one origin.
     """
 
     model: Name
     server: Name | None = None
     source: Name | None = Field(default=None, alias="from")
     how: Derivation
-    positions: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    positions: Positions | None = None
     drift: Drift | None = None
+    drift_mean: Drift | None = None
     drift_kl: Drift | None = None
+    drift_layers: Free | None = None
     time: Time | None = None
+    spans: Spans = ()
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    @model_validator(mode="after")
+    def _every_entry_has_one_origin(self) -> KVCache:
+        end = 0
+        for span in self.spans:
+            if span.start != end:
+                found = f"a span begins at {span.start}, but " + (
+                    f"the one before ends at {end}" if end else "is first"
+                )
+                raise _expect(found, "spans from position 0 on, in order, without gaps or overlaps")
+            end = span.end
+        return self
+
+
+class Connection(_Word):
+    """How much an earlier stage on the path bears on a later one, as measured: quasi-psychological connectedness as a
+    number.
+
+    `mass`: the share (0 to 1) of its attention that the later stage's positions give to the earlier one's, mean over
+    positions, heads and layers; `mass_by_layer` the same for each layer (32-bit). `kl`: by how much (nats) the
+    next-token distribution changes, mean over the later stage's positions, when the earlier stage's cache entries are
+    hidden from it.
+    """
+
+    mass: Probability | None = None
+    kl: Drift | None = None
+    mass_by_layer: Masses | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Connection:
+        if self.mass is None and self.kl is None:
+            raise _expect("neither mass nor kl is given", "the mass of attention, or the KL divergence, or both")
+        return self
 
 
 class TokenCoordinates(_Word):
     """Coordinates of every token of a turn: little-endian float32, probe-major (all tokens of the first probe, then the
-    next).
+    next). NaN: this token was not read.
     """
 
     probes: Names
@@ -259,6 +333,8 @@ class Turn(_Word):
     server: Name | None = None
     cache: Cache | None = None
     kv: Name | None = None
+    start: Positions | None = None
+    """The position of its first token in its KV cache."""
     edited: bool = False
     drift: Drift | None = None
     at: dict[Name, Finite] = Field(default_factory=dict)
@@ -275,6 +351,8 @@ class Turn(_Word):
     token_marks: str | None = None
     """One letter a token: `c` content, `t` template, `h` thinking."""
     sampling: Free | None = None
+    connections: dict[Name, Connection] = Field(default_factory=dict)
+    """What was measured of earlier stages on its path, by their names (CONVERSATION/ORDINAL)."""
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Turn:
