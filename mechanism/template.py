@@ -1,0 +1,196 @@
+"""A model's chat template: which token of a conversation belongs to whose turn, exactly.
+
+A turn has the tokens that the template writes for a message: its header, its content, and what ends it. Each token is
+marked: content, thinking, or template. What cannot be told exactly is an error, not a guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mechanism.template_shape import Message, Piece, Rendered, Shapes
+from traces.errors import TraceError
+
+__all__ = ["ChatTemplate", "Message", "Split", "TurnTokens"]
+
+
+@dataclass(frozen=True)
+class TurnTokens:
+    """One turn's tokens: positions [start, end) of the conversation's ids.
+
+    `marks` has one letter a token: `c` content, `h` thinking, `t` template; a token that holds both content and
+    template is `t`. `text` is the content as the template writes it (many trim it), `thinking` likewise: empty where
+    the template leaves it out.
+    """
+
+    role: str
+    start: int
+    end: int
+    marks: str
+    text: str
+    thinking: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A conversation's token ids, and its turns: one after another without gaps, up to the generation prompt.
+
+    `prompt_start` is where the generation prompt begins: `len(ids)` if there is none.
+    """
+
+    ids: list[int]
+    turns: list[TurnTokens]
+    prompt_start: int
+
+    @property
+    def prompt(self) -> list[int]:
+        """The ids of the generation prompt, which belong to no turn yet."""
+        return self.ids[self.prompt_start :]
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer; `options` are variables of the template, such as `enable_thinking`.
+
+    `end_ids` are the ids that end a reply. Raises `TraceError` for a tokenizer without a template, or a slow one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        name: str = "tokenizer",
+        end_ids: Sequence[int] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            found = "its tokenizer is a slow one, which does not say which characters a token stands for"
+            raise TraceError(name, found, "a fast tokenizer (tokenizer.json)")
+        self.tokenizer = tokenizer
+        self.name = name
+        self.options = dict(options or {})
+        self.end_ids = frozenset([*end_ids, *(id_ for id_ in [tokenizer.eos_token_id] if id_ is not None)])
+        self._shapes = Shapes(tokenizer, name, self.options)
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:<hex>` of all that decides which tokens a conversation becomes: tokenizer, template and options."""
+        parts = (self.tokenizer.backend_tokenizer.to_str(), self._shapes.source, repr(sorted(self.options.items())))
+        return "sha256:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def split(self, messages: Sequence[Message], *, generation_prompt: bool = False) -> Split:
+        """The whole conversation as `apply_chat_template` writes and tokenises it, cut into its turns.
+
+        A message has `role`, `content`, and perhaps `thinking` (the assistant's). Control tokens in its text are the
+        control tokens that the model gets. Raises `TraceError` where the template refuses the messages or cannot be
+        split exactly.
+        """
+        return self._split(self._shapes.rendered(messages, generation_prompt))
+
+    def _split(self, rendered: Rendered) -> Split:
+        encoded = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
+        roles = rendered.plan.roles
+        marks = self._assigned(encoded["offset_mapping"], rendered)
+        turns, start = [], 0
+        for turn, role in enumerate(roles):
+            if not marks[turn]:
+                found = "the template writes nothing of it"
+                raise TraceError(f"{self.name}: message {turn}", found, "a message with a place of its own")
+            said = {kind: "".join(p.text for p in rendered.pieces if p[:2] == (turn, kind)) for kind in "ch"}
+            turns.append(TurnTokens(role, start, start + len(marks[turn]), marks[turn], said["c"], said["h"]))
+            start += len(marks[turn])
+        return Split(list(encoded["input_ids"]), turns, start)
+
+    def _assigned(self, offsets: Sequence[tuple[int, int]], rendered: Rendered) -> list[str]:
+        """The marks of each turn's tokens, in the order of tokens. The generation prompt counts as a turn more."""
+        count = len(rendered.plan.roles)
+        pieces = [piece for piece in [*rendered.pieces, Piece(count, "t", rendered.prompt)] if piece.text]
+        ends, end = [], 0
+        for piece in pieces:
+            end += len(piece.text)
+            ends.append(end)
+        marks: list[list[str]] = [[] for _ in range(count + 1)]
+        now = 0
+        for start, stop in offsets:
+            while ends[now] <= start and now + 1 < len(pieces):
+                now += 1
+            turn, kind, _ = pieces[now]
+            last = now
+            while ends[last] < stop:
+                last += 1
+                if pieces[last].turn != turn:
+                    raise TraceError(
+                        f"{self.name}: message {turn}",
+                        "a token begins in its turn and ends in the next one's: the template cannot be split exactly",
+                        "a template that writes control tokens between turns",
+                    )
+                if pieces[last].kind != kind:
+                    kind = "t"
+            marks[turn].append(kind)
+        return ["".join(letters) for letters in marks]
+
+    def next_turn(self, messages: Sequence[Message]) -> Split:
+        """The tokens of the last message where all before it stand already, their ends included: a split of one turn.
+
+        A reply is written as it stands once another turn follows it, but with its thinking, if it has any. So all
+        turns' tokens one after another are those of `split`, up to what the template writes otherwise in the last
+        reply, and to thinking that it takes away later. Raises `TraceError` where it rewrites other earlier turns.
+        """
+        rendered = self._as_it_stands(messages)
+        self._check_stands(messages, rendered)
+        split = self._split(rendered)
+        turn = split.turns[len(messages) - 1]
+        ids = split.ids[turn.start : turn.end]
+        return Split(ids, [TurnTokens(turn.role, 0, len(ids), turn.marks, turn.text, turn.thinking)], len(ids))
+
+    def _as_it_stands(self, messages: Sequence[Message]) -> Rendered:
+        """The conversation, its last message as the template writes it when another turn follows."""
+        if not messages or messages[-1].get("role") != "assistant":
+            return self._shapes.rendered(messages)
+        # The opening of another reply ends this one, and keeps its thinking.
+        if messages[-1].get("thinking"):
+            return self._shapes.rendered(messages, generation_prompt=True)
+        try:
+            return self._shapes.rendered([*messages, _ANOTHER])
+        except TraceError:
+            return self._shapes.rendered(messages)
+
+    def _check_stands(self, messages: Sequence[Message], rendered: Rendered) -> None:
+        if len(messages) < 2:
+            return
+        now = self._shapes.shape(rendered.plan, bool(rendered.prompt))
+        before = self._shapes.shape(rendered.plan.first(len(messages) - 1))
+        # A lone system message may have no shape: then it was never fed alone.
+        if now is None or before is None:
+            return
+        for turn, role in enumerate(rendered.plan.roles[: len(messages) - 1]):
+            rewritten = role == "assistant" and self._shapes.thinking_tags is not None
+            if now.header(turn) != before.header(turn) and not rewritten:
+                raise TraceError(
+                    f"{self.name}: message {turn}",
+                    "the template writes it otherwise once another message follows",
+                    "a template that leaves earlier turns as they are, to go on from a cache of them",
+                )
+
+    def generation_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The ids that open the assistant's reply after these messages; none where the template has no such thing."""
+        return self.split(messages, generation_prompt=True).prompt
+
+    def closing(self, messages: Sequence[Message]) -> list[int]:
+        """The ids that the template writes after the content of the last message, a reply, when another turn follows.
+
+        Raises `TraceError` where the last message is not the assistant's.
+        """
+        if not messages or messages[-1].get("role") != "assistant":
+            where = f"{self.name}: message {len(messages) - 1}"
+            raise TraceError(where, "it is not the assistant's", "a conversation whose last message is a reply")
+        rendered = self._as_it_stands(messages)
+        shape = self._shapes.shape(rendered.plan, bool(rendered.prompt))
+        closing = shape.closings[len(messages) - 1] if shape else ""
+        return list(self.tokenizer(closing, add_special_tokens=False)["input_ids"]) if closing else []
+
+
+_ANOTHER: Message = {"role": "user", "content": "."}
