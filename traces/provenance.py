@@ -63,7 +63,8 @@ def _in_cycles(facts: Facts, spans: CacheSpans) -> list[int]:
     while len(pairs):
         open_ended = np.isin(pairs[:, 1], pairs[:, 0])
         if bool(open_ended.all()):
-            return np.unique(pairs[:, 0]).tolist()[:5]
+            in_cycles: list[int] = np.unique(pairs[:, 0]).tolist()
+            return in_cycles[:5]
         pairs = pairs[open_ended]
     return []
 

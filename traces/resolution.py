@@ -86,8 +86,8 @@ class _Reading:
         facts.caches = self.cache_table()
         spans = self.span_table()
         facts.cache_spans = lambda: spans
-        for cache, found, expected in span_breaches(facts, spans):
-            raise TraceError(place_of(self.source, ("caches", facts.caches.names[cache])), found, expected)
+        for row, found, expected in span_breaches(facts, spans):
+            raise TraceError(place_of(self.source, ("caches", facts.caches.names[row])), found, expected)
         return facts
 
     def same_weights(self, one: str, other: str) -> bool:

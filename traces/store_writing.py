@@ -50,6 +50,10 @@ INSERT_SPAN = (
     'INSERT INTO cache_span (cache_id, start, "end", how, source_id, source_start, server_id, time, layers_json) '
     "VALUES (?, ?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), NULLIF(?, -1), ?, ?)"
 )
+INSERT_CACHE = (
+    "INSERT INTO kv_cache (id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time, drift_mean, "
+    "drift_json) VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, ?, ?, ?, ?)"
+)
 INSERT_CONNECTION = "INSERT INTO connection (turn_id, from_id, mass, kl, layers) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -208,8 +212,7 @@ def _caches(connection: Connection, facts: Facts, models: list[int], servers: li
     ids = list(range(first, first + len(caches)))
     _insert(
         connection,
-        "INSERT INTO kv_cache (id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time, "
-        "drift_mean, drift_json) VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, ?, ?, ?, ?)",
+        INSERT_CACHE,
         (
             ids, caches.names, _translated(models, caches.model).tolist(), _translated(servers, caches.server).tolist(),
             _translated(ids, caches.source).tolist(), caches.how.tolist(), caches.positions.tolist(),
