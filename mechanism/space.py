@@ -1,0 +1,272 @@
+"""A persona space: directions in the residual stream of one model, and regions along them (§3.3).
+
+One safetensors file holds a space: a float32 tensor `vectors` [axes, layers, hidden] and, in its metadata, everything
+that has to be known to project on them: the model, the layer, the sign, the pooling, how they were made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from traces import vocabulary
+from traces.errors import TraceError, UnknownNameError, quoted
+from traces.new_file import new_file
+
+if TYPE_CHECKING:
+    from mechanism.host import Host
+
+FORMAT = "individuate persona space 1"
+"""What the metadata of a space file says under `format`."""
+
+CONTENT_MEAN = "content-mean"
+"""A coordinate of a turn is the mean over its content tokens: neither template nor thinking."""
+
+UNIT = "projection on the unit axis"
+
+Range = tuple[float | None, float | None]
+
+_FIELDS = (
+    "name",
+    "axes",
+    "layer",
+    "model_name",
+    "model_digest",
+    "signs",
+    "pooling",
+    "normalised",
+    "source",
+    "discrete",
+    "regions",
+    "made",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PersonaSpace:
+    """Axes of a persona space, one vector a layer, and regions as closed ranges of coordinates on them (§3.3).
+
+    `vectors` is float32 [axes, layers, hidden]; row L is a direction in the output of block L, with the sign and length
+    that it was made with. A row of zeros says that there is no vector for this layer. A coordinate is the projection of
+    a residual stream on the unit vector (`direction`), in the units of the residual stream.
+
+    `layer` is where coordinates are compared with `regions`. `signs` says for an axis what its positive end means.
+    `normalised`: whether the vectors had unit length already. `discrete`: what a test of Hypothesis 3 found, None for
+    not tested. `made` is free (JSON): how the vectors came to be.
+
+    Raises `TraceError` where these do not fit together.
+
+    >>> space = PersonaSpace("mine", ("assistant",), torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), layer=0)
+    >>> space.layers, space.hidden, space.direction("assistant", 0).tolist()
+    (2, 2, [0.6000000238418579, 0.800000011920929])
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    vectors: Tensor = field(repr=False)
+    layer: int
+    model_name: str | None = None
+    model_digest: str | None = None
+    signs: Mapping[str, str] = field(default_factory=dict)
+    pooling: str = CONTENT_MEAN
+    normalised: bool = False
+    source: str | None = None
+    discrete: bool | None = None
+    regions: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        where = f"space {self.name}"
+        shape = tuple(self.vectors.shape)
+        if len(shape) != 3 or shape[0] != len(self.axes) or 0 in shape:
+            found = f"its vectors have the shape {list(shape)} for {len(self.axes)} axes"
+            raise TraceError(where, found, "vectors [axes, layers, hidden], at least one of each")
+        if self.vectors.dtype != torch.float32 or self.vectors.device.type != "cpu":
+            found = f"its vectors are {self.vectors.dtype} on {self.vectors.device}"
+            raise TraceError(where, found, "float32 on the CPU")
+        if not self.vectors.isfinite().all():
+            raise TraceError(
+                where, "its vectors hold NaN or infinity", "finite numbers; zeros where there is no vector"
+            )
+        _check_layer(where, self.layer, self.layers)
+        for axis in self.signs:
+            if axis not in self.axes:
+                raise UnknownNameError(where, "axis", axis, self.axes)
+        for axis in self.axes:
+            if not self.given(axis):
+                raise TraceError(
+                    where, f"its axis {quoted(axis)} has no vector at any layer", "one at one layer or more"
+                )
+        try:
+            self.facts(self.model_name or "m")
+        except ValidationError as error:
+            first = error.errors()[0]
+            found, _, expected = first["msg"].partition("|")
+            raise TraceError(where, f"{'.'.join(map(str, first['loc']))}: {found}", expected or "a space") from None
+
+    @property
+    def layers(self) -> int:
+        """Decoder blocks of the model that the space belongs to."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def hidden(self) -> int:
+        """The width of its residual stream."""
+        return int(self.vectors.shape[2])
+
+    def given(self, axis: str) -> list[int]:
+        """The layers at which an axis has a vector.
+
+        Raises `UnknownNameError` for an axis that the space does not have.
+        """
+        if axis not in self.axes:
+            raise UnknownNameError(f"space {self.name}", "axis", axis, self.axes)
+        return torch.nonzero(self.vectors[self.axes.index(axis)].any(dim=-1)).flatten().tolist()
+
+    def vector(self, axis: str, layer: int | None = None) -> Tensor:
+        """The vector of an axis at a layer (the space's own where None) as it was made: float32 [hidden].
+
+        Raises `TraceError` where there is none.
+        """
+        layer = self.layer if layer is None else layer
+        _check_layer(f"space {self.name}", layer, self.layers)
+        given = self.given(axis)
+        if layer not in given:
+            raise TraceError(
+                f"space {self.name}",
+                f"its axis {quoted(axis)} has no vector at layer {layer}",
+                f"one of the layers {', '.join(map(str, given))}",
+            )
+        return self.vectors[self.axes.index(axis), layer]
+
+    def direction(self, axis: str, layer: int | None = None) -> Tensor:
+        """The same at unit length, which is what coordinates are projections on."""
+        vector = self.vector(axis, layer)
+        return vector / vector.norm()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the vectors and the names of their axes: `sha256:` and 64 hexadecimal digits."""
+        hashed = hashlib.sha256(json.dumps([self.axes, list(self.vectors.shape)]).encode())
+        hashed.update(self.vectors.contiguous().numpy().astype("<f4", copy=False).tobytes())
+        return f"sha256:{hashed.hexdigest()}"
+
+    def provenance(self, axis: str) -> str:
+        """Where an axis comes from, for the record: file, digest, sign, length."""
+        parts = [self.source or f"space {self.name}", self.digest]
+        if axis in self.signs:
+            parts.append(self.signs[axis])
+        parts.append("made at unit length" if self.normalised else "normalised for projecting")
+        return "; ".join(parts)
+
+    def facts(self, model_key: str) -> vocabulary.Space:
+        """The space as a trace has it, for the model with this key.
+
+        >>> space = PersonaSpace("mine", ("assistant",), torch.ones(1, 2, 4), layer=1)
+        >>> space.facts("m").layer, space.facts("m").unit
+        (1, 'projection on the unit axis')
+        """
+        return vocabulary.Space(
+            model=model_key,
+            axes=self.axes,
+            layer=self.layer,
+            pooling=self.pooling,
+            unit=UNIT,
+            source=self.source or self.digest,
+            discrete=self.discrete,
+            regions={region: dict(ranges) for region, ranges in self.regions.items()},
+        )
+
+    def check_fits(self, host: Host, *, force: bool = False) -> None:
+        """Refuse a host whose residual stream these vectors are not of: other width, other layers, other weights.
+
+        `force` lets other weights of the same shape pass (a fine-tune of the model, say), nothing else. Without a
+        digest in the space only the shape is compared.
+        """
+        if (self.layers, self.hidden) != (host.layers, host.hidden):
+            raise TraceError(
+                f"space {self.name}",
+                f"its vectors are for {self.layers} layers of width {self.hidden}"
+                f"{f' ({self.model_name})' if self.model_name else ''}, "
+                f"but {host.name} has {host.layers} layers of width {host.hidden}",
+                "a space made for this model",
+            )
+        if not force and self.model_digest is not None and self.model_digest != host.digest:
+            raise TraceError(
+                f"space {self.name}",
+                f"it was made for {self.model_name or 'a model'} ({_short(self.model_digest)}), "
+                f"but {host.name} has other weights ({_short(host.digest)})",
+                "a space made for this model, or force=True to use it all the same",
+            )
+
+    def replaced(self, **changes: Any) -> PersonaSpace:
+        """The same space with other fields, such as regions fitted since.
+
+        >>> space = PersonaSpace("mine", ("a",), torch.ones(1, 2, 4), layer=1)
+        >>> space.replaced(regions={"A": {"a": (0.0, None)}}).regions
+        {'A': {'a': (0.0, None)}}
+        """
+        return replace(self, **changes)
+
+    def save(self, path: str | Path) -> None:
+        """Write the space into a new file.
+
+        Raises `TraceError` where a file is there already or none can be written.
+        """
+        told = {name: getattr(self, name) for name in _FIELDS}
+        metadata = {"format": FORMAT, "space": json.dumps(told, ensure_ascii=False, allow_nan=False)}
+        with new_file(Path(path)) as partial:
+            save_file({"vectors": self.vectors.contiguous()}, partial, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> PersonaSpace:
+        """Read a file that `save` wrote.
+
+        Raises `TraceError` for a file that is none, is cut short, or was written by a later version.
+        """
+        where, expected = str(path), "a persona space as `individuate space fit` writes it (safetensors)"
+        if not Path(path).is_file():
+            raise TraceError(where, "there is no such file", expected)
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    found = (
+                        f"its format is {quoted(metadata['format'])}"
+                        if "format" in metadata
+                        else "it is another's file"
+                    )
+                    raise TraceError(where, found, f"{expected}, format {quoted(FORMAT)}")
+                told, vectors = json.loads(metadata["space"]), file.get_tensor("vectors")
+            told["axes"] = tuple(told["axes"])
+            told["regions"] = {
+                region: {axis: tuple(ends) for axis, ends in ranges.items()}
+                for region, ranges in told["regions"].items()
+            }
+            return cls(vectors=vectors, **told)
+        except TraceError as error:
+            raise TraceError(where, error.found, error.expected) from None
+        except (SafetensorError, OSError) as error:
+            raise TraceError(where, f"it cannot be read: {error}", expected) from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TraceError(where, f"its metadata is damaged ({type(error).__name__}: {error})", expected) from None
+
+
+def _check_layer(where: str, layer: int, layers: int) -> None:
+    if not isinstance(layer, int) or isinstance(layer, bool) or not 0 <= layer < layers:
+        raise TraceError(where, f"the layer is {quoted(layer)}", f"a block's number, 0 to {layers - 1}")
+
+
+def _short(digest: str) -> str:
+    return digest[:19] + "…" if len(digest) > 20 else digest
