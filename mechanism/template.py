@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from mechanism.template_shape import Message, Piece, Rendered, Shapes
+from mechanism.template_parse import Grammar
+from mechanism.template_shape import Message, Piece, Plan, Rendered, Shapes
 from traces.errors import TraceError
 
 __all__ = ["ChatTemplate", "Message", "Split", "TurnTokens"]
@@ -74,6 +75,7 @@ class ChatTemplate:
         self.options = dict(options or {})
         self.end_ids = frozenset([*end_ids, *(id_ for id_ in [tokenizer.eos_token_id] if id_ is not None)])
         self._shapes = Shapes(tokenizer, name, self.options)
+        self._grammar = Grammar(tokenizer, self._shapes)
 
     @cached_property
     def digest(self) -> str:
@@ -92,8 +94,11 @@ class ChatTemplate:
 
     def _split(self, rendered: Rendered) -> Split:
         encoded = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
+        return self._turns(list(encoded["input_ids"]), encoded["offset_mapping"], rendered)
+
+    def _turns(self, ids: list[int], offsets: Sequence[tuple[int, int]], rendered: Rendered) -> Split:
         roles = rendered.plan.roles
-        marks = self._assigned(encoded["offset_mapping"], rendered)
+        marks = self._assigned(offsets, rendered)
         turns, start = [], 0
         for turn, role in enumerate(roles):
             if not marks[turn]:
@@ -102,7 +107,7 @@ class ChatTemplate:
             said = {kind: "".join(p.text for p in rendered.pieces if p[:2] == (turn, kind)) for kind in "ch"}
             turns.append(TurnTokens(role, start, start + len(marks[turn]), marks[turn], said["c"], said["h"]))
             start += len(marks[turn])
-        return Split(list(encoded["input_ids"]), turns, start)
+        return Split(ids, turns, start)
 
     def _assigned(self, offsets: Sequence[tuple[int, int]], rendered: Rendered) -> list[str]:
         """The marks of each turn's tokens, in the order of tokens. The generation prompt counts as a turn more."""
@@ -122,15 +127,21 @@ class ChatTemplate:
             while ends[last] < stop:
                 last += 1
                 if pieces[last].turn != turn:
-                    raise TraceError(
-                        f"{self.name}: message {turn}",
-                        "a token begins in its turn and ends in the next one's: the template cannot be split exactly",
-                        "a template that writes control tokens between turns",
-                    )
+                    self._check_within(rendered, turn, pieces[last - 1])
+                    turn = pieces[last].turn
                 if pieces[last].kind != kind:
                     kind = "t"
             marks[turn].append(kind)
         return ["".join(letters) for letters in marks]
+
+    def _check_within(self, rendered: Rendered, turn: int, last: Piece) -> None:
+        """A token may reach over the end of a system text that stands within the next turn; it is the next one's."""
+        if rendered.plan.roles[turn] == "assistant" or last.kind == "t":
+            raise TraceError(
+                f"{self.name}: message {turn}",
+                "a token begins in its turn and ends in the next one's: the template cannot be split exactly",
+                "a template that writes control tokens between turns",
+            )
 
     def next_turn(self, messages: Sequence[Message]) -> Split:
         """The tokens of the last message where all before it stand already, their ends included: a split of one turn.
@@ -148,8 +159,15 @@ class ChatTemplate:
 
     def _as_it_stands(self, messages: Sequence[Message]) -> Rendered:
         """The conversation, its last message as the template writes it when another turn follows."""
-        if not messages or messages[-1].get("role") != "assistant":
-            return self._shapes.rendered(messages)
+        role = messages[-1].get("role") if messages else None
+        if role != "assistant":
+            try:
+                return self._shapes.rendered(messages)
+            except TraceError:
+                if role != "system":
+                    raise
+                # Within the user's turn: alone, it has no place.
+                return self._shapes.rendered([*messages, _ANOTHER])
         # The opening of another reply ends this one, and keeps its thinking.
         if messages[-1].get("thinking"):
             return self._shapes.rendered(messages, generation_prompt=True)
@@ -191,6 +209,49 @@ class ChatTemplate:
         shape = self._shapes.shape(rendered.plan, bool(rendered.prompt))
         closing = shape.closings[len(messages) - 1] if shape else ""
         return list(self.tokenizer(closing, add_special_tokens=False)["input_ids"]) if closing else []
+
+    def marks(self, reply: Sequence[int], before: Sequence[int] = ()) -> str:
+        """One letter for each token of a reply as generated: `h` thinking, `c` words, `t` tags and control tokens.
+
+        `before` are the tokens of the same reply that were generated earlier, where it goes on.
+        """
+        return self._replied([*before, *reply])[0][len(before) :]
+
+    def reply(self, ids: Sequence[int]) -> TurnTokens:
+        """A reply as generated, from the end of the generation prompt: its marks, its words and its thinking."""
+        marks, words, thinking = self._replied(ids)
+        return TurnTokens("assistant", 0, len(ids), marks, words, thinking)
+
+    def _replied(self, ids: Sequence[int]) -> tuple[str, str, str]:
+        coded = self._grammar.coded(ids)
+        thinks = self._grammar.starts_thinking(self._shapes.usual_prompt() or "")
+        pieces = self._grammar.reply_pieces(coded, 0, 0, len(coded.text), thinks=thinks)
+        if not pieces:
+            return "t" * len(ids), "", ""
+        marks = self._assigned(coded.spans, Rendered(coded.text, pieces, "", Plan(("assistant",), (False,))))[0]
+        words, thinking = (coded.plain("".join(p.text for p in pieces if p.kind == kind)) for kind in "ch")
+        return marks, words, thinking
+
+    def said(self, ids: Sequence[int], marks: str) -> tuple[str, str]:
+        """The words and the thinking in a turn's tokens, as text."""
+        words, thinking = (
+            self.tokenizer.decode([id_ for id_, mark in zip(ids, marks, strict=True) if mark == kind]) for kind in "ch"
+        )
+        return str(words), str(thinking)
+
+    def parse(self, ids: Sequence[int]) -> Split:
+        """The turns of a conversation from its token ids alone, a last reply perhaps unfinished.
+
+        Thinking of earlier replies may stand in it. A system text that the template puts within the user's turn cannot
+        be told from that, and is parsed as the user's; so are control tokens that were written as text. Raises
+        `TraceError` for ids that the template does not write.
+        """
+        coded, rendered = self._grammar.parse(ids, self.end_ids)
+        split = self._turns(list(ids), coded.spans, rendered)
+        turns = [
+            replace(turn, text=coded.plain(turn.text), thinking=coded.plain(turn.thinking)) for turn in split.turns
+        ]
+        return replace(split, turns=turns)
 
 
 _ANOTHER: Message = {"role": "user", "content": "."}

@@ -112,9 +112,7 @@ class Shapes:
         with_it = self.shape(Plan(("user", "assistant"), (False, True)))
         if with_it and len(with_it.slots) == 3:
             opening = with_it.slots[1].before.removeprefix(with_it.closings[0])
-            prompted = self.shape(Plan(("user",), (False,)), generation_prompt=True)
-            header = prompted.prompt if prompted else ""
-            return opening.removeprefix(header), with_it.slots[2].before
+            return opening.removeprefix(self.reply_header()), with_it.slots[2].before
         return ("<think>", "</think>") if "</think>" in self.source else None
 
     def rendered(self, messages: Sequence[Message], generation_prompt: bool = False) -> Rendered:
@@ -192,7 +190,7 @@ class Shapes:
             return None
         prompt = ""
         if generation_prompt:
-            found = text[len(without) :] if text.startswith(without) else self._usual_prompt()
+            found = text[len(without) :] if text.startswith(without) else self.usual_prompt()
             if found is None or not after.endswith(found):
                 return None
             prompt = found
@@ -209,7 +207,16 @@ class Shapes:
         # A system text within the user's turn: the template has nothing to end it with.
         return ""
 
-    def _usual_prompt(self) -> str | None:
+    def reply_header(self) -> str:
+        """What the template writes before each reply and whatever is thought in it."""
+        replied = Plan(("user", "assistant"), (False, False))
+        shapes = [self.shape(plan) for plan in (replied, replied.then("user"), Plan(replied.roles, (False, True)))]
+        headers = [s.slots[1].before.removeprefix(s.closings[0]) for s in shapes if s]
+        prompt = self.usual_prompt()
+        return _common_start([*headers, prompt] if prompt else headers)
+
+    def usual_prompt(self) -> str | None:
+        """The generation prompt after a user's message; None where the template has no such shape."""
         shape = self.shape(Plan(("user",), (False,)), generation_prompt=True)
         return shape.prompt if shape else None
 
@@ -271,6 +278,12 @@ def _filled(shape: Shape, messages: Sequence[tuple[str, str, str]], text: str) -
         at, last = stop, turn
     pieces.append(Piece(last, "t", shape.closings[-1]))
     return pieces
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    shortest = min(texts, key=len, default="")
+    same = (all(text[i] == char for text in texts) for i, char in enumerate(shortest))
+    return shortest[: next((i for i, is_same in enumerate(same) if not is_same), len(shortest))]
 
 
 def _as_templates_trim(text: str) -> list[str]:
