@@ -28,10 +28,32 @@ FULL = {
     "probes": {"x": {"axis": "x", "layer": 3}, "y": {"axis": "y"}},
     "interventions": {"push": {"kind": "steering", "layers": [1, 2], "coefficient": 2.5}},
     "caches": {
-        "k0": {"model": "small", "server": "here", "how": "prefilled"},
-        "k1": {"model": "small", "server": "there", "from": "k0", "how": "transferred", "drift": 0.25},
+        "k0": {
+            "model": "small",
+            "server": "here",
+            "how": "prefilled",
+            "spans": [{"start": 0, "end": 2, "how": "prefilled", "server": "here"}],
+        },
+        "k1": {
+            "model": "small",
+            "server": "there",
+            "from": "k0",
+            "how": "transferred",
+            "drift": 0.25,
+            "drift_layers": {"keys": [0.25]},
+            "spans": [
+                {"start": 0, "end": 2, "how": "transferred", "from": "k0", "from_start": 0},
+                {"start": 2, "end": 4, "how": "decoded"},
+            ],
+        },
         "k2": {"model": "tuned", "server": "there", "how": "prefilled"},
-        "k3": {"model": "small", "server": "there", "from": "k1", "how": "edited"},
+        "k3": {
+            "model": "small",
+            "server": "there",
+            "from": "k1",
+            "how": "edited",
+            "spans": [{"start": 0, "end": 4, "how": "edited", "from": "k1", "from_start": 0, "layers": [1, 2]}],
+        },
     },
     "conversations": {
         "a": {
@@ -43,6 +65,7 @@ FULL = {
                     "model": "small",
                     "server": "here",
                     "kv": "k0",
+                    "start": 0,
                     "time": "2026-04-14T16:33:03Z",
                 },
                 {
@@ -50,6 +73,8 @@ FULL = {
                     "tokens": 2,
                     "server": "there",
                     "kv": "k1",
+                    "start": 2,
+                    "connections": {"a/0": {"mass": 0.5, "kl": 0.125, "mass_by_layer": [0.25, 0.75]}},
                     "at": {"x": 2.5},
                     "text": "Good day.",
                 },
@@ -181,6 +206,8 @@ BASES = "no model is its own base"
 LINKS = "every cache could have come about as recorded (semantics §3)"
 DERIVATIONS = "the derivation of recorded caches is acyclic, within one model, and names its source"
 OF_TURN = "every turn's recorded cache is of its model and on its server"
+ORIGINS = "every entry of every recorded cache that was used has exactly one origin"
+CONNECTED = "connections are measured to earlier stages on the path"
 SHARED = "shared prefixes come from another conversation on the same model"
 STATED = "regions are stated on assistant turns only, and never beside coordinates"
 PROBABLE = "the probabilities of a turn's regions are from 0 to 1, and at most 1 in all"
@@ -242,6 +269,54 @@ A0, A1, A2, A3, A4, B0, B1, C0, C1, D0 = range(1, 11)
         (DERIVATIONS, "k3 was edited, but from which", ["UPDATE kv_cache SET source_id = NULL WHERE key = 'k3'"]),
         (OF_TURN, "c/1 uses a cache of another model", [f"UPDATE turn SET kv_cache_id = 4 WHERE id = {C1}"]),
         (OF_TURN, "a/2 uses a cache that is on another server", [f"UPDATE turn SET kv_cache_id = 1 WHERE id = {A2}"]),
+        (KIND, "cache_span", ['UPDATE cache_span SET "end" = start']),
+        (KIND, "cache_span", ["UPDATE cache_span SET how = 9 WHERE cache_id = 1"]),
+        (KIND, "column end of table cache_span", ["UPDATE cache_span SET \"end\" = 'late' WHERE cache_id = 4"]),
+        (KIND, "connection", ["UPDATE connection SET mass = 1.5"]),
+        (
+            REFERENCES,
+            "of cache_span refers to a row of kv_cache",
+            ["UPDATE cache_span SET source_id = 99 WHERE how = 2"],
+        ),
+        (REFERENCES, "of connection refers to a row of turn", ["UPDATE connection SET from_id = 99"]),
+        (PER_TOKEN, "masses by layer", ["UPDATE connection SET layers = x'00'"]),
+        (READ_BACK, "", ["UPDATE cache_span SET layers_json = 'many'"]),
+        (READ_BACK, "", ["UPDATE kv_cache SET drift_json = 'much'"]),
+        (
+            ORIGINS,
+            "cache k1: its spans leave the origin of entry 2 open",
+            ["UPDATE cache_span SET start = 3 WHERE start = 2"],
+        ),
+        (ORIGINS, "k1: its spans leave the origin of entry 0", ["DELETE FROM cache_span WHERE how = 2"]),
+        (
+            ORIGINS,
+            "k0: its spans give entry 1 two",
+            ["INSERT INTO cache_span VALUES (1, 1, 3, 0, NULL, NULL, NULL, NULL, NULL)"],
+        ),
+        (
+            ORIGINS,
+            "k1: the entries from 0 on were transferred, but",
+            ["UPDATE cache_span SET source_id = NULL WHERE how = 2"],
+        ),
+        (ORIGINS, "k1: the entries from 0 on are from k2, a", ["UPDATE cache_span SET source_id = 3 WHERE how = 2"]),
+        (
+            ORIGINS,
+            "k1: the entries from 0 on are from k0, which has only 2",
+            ["UPDATE cache_span SET source_start = 1 WHERE how = 2"],
+        ),
+        (ORIGINS, "in the end from itself", ["UPDATE cache_span SET source_id = 2 WHERE how = 2"]),
+        (ORIGINS, "in the end from itself", ["UPDATE cache_span SET source_id = 4 WHERE how = 2"]),
+        (ORIGINS, "a/0 uses entries", [f"UPDATE turn SET start = 3 WHERE id = {A0}"]),
+        (
+            ORIGINS,
+            "a/2 uses entries",
+            [f"UPDATE turn SET kv_cache_id = 1, start = 3, server_id = NULL WHERE id = {A2}"],
+        ),
+        (ORIGINS, "k3: the entries from 0 on are from k1, which", ["DELETE FROM cache_span WHERE start = 2"]),
+        (CONNECTED, "a/1 has a connection to a stage", [f"UPDATE connection SET from_id = {A2}"]),
+        (CONNECTED, "a/1 has a connection to a stage", [f"UPDATE connection SET from_id = {D0}"]),
+        (CONNECTED, "a/1 has a connection of which nothing", ["UPDATE connection SET mass = NULL, kl = NULL"]),
+        (CONNECTED, "a mass by layer", ["UPDATE connection SET layers = x'0000803f0000c07f'"]),
         (SHARED, "d/0 shares the cache of another model", [f"UPDATE turn SET shared_from_id = {C0} WHERE id = {D0}"]),
         (SHARED, "d/0 shares its own conversation", [f"UPDATE turn SET shared_from_id = {D0} WHERE id = {D0}"]),
         (STATED, "a/0 has a region, but", [f"INSERT INTO stated_region VALUES ({A0}, 1)"]),
@@ -297,6 +372,8 @@ def test_a_broken_invariant_is_reported_and_no_other(invariant, breach, statemen
         f"UPDATE turn SET id = 1099511627776 WHERE id = {D0}",
         "UPDATE kv_cache SET model_id = 99",
         "UPDATE kv_cache SET how = 9",
+        "UPDATE connection SET turn_id = 99",
+        "UPDATE connection SET from_id = 99",
         "UPDATE belief SET proposition_id = 99",
         "UPDATE conversation SET at = 9 WHERE key = 'b'",
         "UPDATE conversation SET parent_id = id WHERE key = 'b'",
@@ -349,7 +426,7 @@ def test_every_fact_table_refuses_changes(full):
         tables = [
             name for (name,) in connection.execute("SELECT DISTINCT tbl_name FROM sqlite_master WHERE type = 'trigger'")
         ]
-        assert len(tables) == 17
+        assert len(tables) == 19
         for table in tables:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table
             column = connection.execute(f"SELECT name FROM pragma_table_info('{table}') LIMIT 1").fetchone()[0]

@@ -129,7 +129,7 @@ def driven(prefix, **plan):
 # Twenty turns more for the last conversation of the stored trace, in one statement.
 INSERT = (
     "INSERT INTO turn SELECT id + 20, conversation_id, ordinal + 20, role, tokens, model_id, server_id, "
-    "NULL, 0, NULL, NULL, NULL FROM turn WHERE conversation_id = 3"
+    "NULL, 0, NULL, NULL, NULL, NULL FROM turn WHERE conversation_id = 3"
 )
 
 
@@ -299,7 +299,7 @@ def assert_no_trace(run, path, ready, *words):
 def test_a_trace_of_a_newer_version_is_refused(run, ready, other):
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    assert_no_trace(run, other, ready, "newer version", "schema 99", "schema 2 or older")
+    assert_no_trace(run, other, ready, "newer version", "schema 99", "schema 3 or older")
 
 
 def test_another_programs_sqlite_file_is_refused(run, ready, other):
@@ -532,7 +532,7 @@ def big(run, tmp_path_factory):
         )
         connection.execute(
             f"INSERT INTO turn {count} SELECT t.id + 50 * i, i + 1, t.ordinal, t.role, t.tokens, t.model_id, "
-            "t.server_id, t.cache, t.edited, t.kv_cache_id, t.drift, NULL FROM turn t, n"
+            "t.server_id, t.cache, t.edited, t.kv_cache_id, t.drift, NULL, NULL FROM turn t, n"
         )
         connection.execute(
             f"INSERT INTO coordinate {count} SELECT c.turn_id + 50 * i, c.probe_id, i FROM coordinate c, n"

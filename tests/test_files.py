@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(worlds())
+@given(worlds(recorded=True))
 def test_yaml_json_and_the_store_give_back_what_they_were_given(tmp_path_factory, world):
     folder = tmp_path_factory.mktemp("files")
     facts = facts_from_data(world)
@@ -39,7 +39,7 @@ def test_yaml_json_and_the_store_give_back_what_they_were_given(tmp_path_factory
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(worlds())
+@given(worlds(recorded=True))
 def test_a_stored_trace_counts_like_the_file_it_came_from(tmp_path_factory, world):
     path = tmp_path_factory.mktemp("db") / "trace.db"
     save(path, [facts_from_data(world)])
@@ -82,10 +82,18 @@ def everything():
             }
         },
         "caches": {
-            "k1": {"model": "qwen", "server": "new-york", "how": "decoded"},
+            "k1": {
+                "model": "qwen", "server": "new-york", "how": "decoded",
+                "spans": [{"start": 0, "end": 7, "how": "prefilled", "server": "new-york", "time": "2026-04-14T16:33:03+00:00"}],
+            },
             "k2": {
-                "model": "qwen", "server": "no", "from": "k1", "how": "transferred", "positions": 10, "drift": 0.0, "drift_kl": 0.5,
+                "model": "qwen", "server": "no", "from": "k1", "how": "transferred", "positions": 10, "drift": 0.0, "drift_mean": 0.0,
+                "drift_kl": 0.5, "drift_layers": {"keys": [0.0, 0.0], "values": [0.0, 0.0], "coordinates": {"deep": 0.25}},
                 "time": "2026-04-14T16:33:03+00:00",
+                "spans": [
+                    {"start": 0, "end": 5, "how": "transferred", "from": "k1", "from_start": 2},
+                    {"start": 5, "end": 9, "how": "edited", "from": "k1", "from_start": 0, "layers": [46, 47]},
+                ],
             },
         },
         "conversations": {
@@ -94,13 +102,14 @@ def everything():
                 "turns": [
                     {"role": "system", "tokens": None, "model": "qwen", "server": "new-york", "kv": "k1", "text": "no"},
                     {
-                        "role": "user", "tokens": 3, "kv": "k1", "text": "a: [b]\n# c", "token_ids": [1, 2, 3], "token_marks": "tch",
+                        "role": "user", "tokens": 3, "kv": "k1", "start": 4, "text": "a: [b]\n# c", "token_ids": [1, 2, 3], "token_marks": "tch",
                         "time": "2026-04-14T16:33:03+00:00", "at": {"assistant": -12.25, "deep": 1e-9},
                         "at_tokens": {"probes": ["assistant", "deep"], "float32": base64.b64encode(grid.tobytes()).decode()},
                     },
                     {
                         "role": "assistant", "tokens": 40, "server": "no", "kv": "k2", "edited": True, "region": "aura",
                         "believes": ["p", "not q"], "interventions": ["push"], "sampling": {"temperature": 0.7, "stop": ["x"]},
+                        "connections": {"c1/0": {"mass": 0.25, "mass_by_layer": [0.1, 0.4]}, "c1/1": {"kl": 1.5}},
                     },
                     {"role": "tool", "tokens": 2, "server": None, "cache": "rebuilt", "drift": 0.0021},
                     {"role": "assistant", "tokens": 4, "region_probabilities": {"new": 0.25, "aura": 0.7}},
@@ -136,16 +145,29 @@ def test_the_written_form_is_the_golden_one():
     assert yaml.safe_load(text)["conversations"]["c1"]["turns"][0]["text"] == "no"
 
 
-def as_version_1_had_it():
-    """What golden/everything-1.sql holds: the same trace, less what schema 1 had no place for."""
+def as_version_2_had_it():
+    """What golden/everything-2.sql holds: the same trace, less what schema 2 had no place for."""
     world = everything()
+    for cache in world["caches"].values():
+        for field in ("spans", "drift_mean", "drift_layers"):
+            cache.pop(field, None)
+    for conversation in world["conversations"].values():
+        for turn in conversation["turns"]:
+            turn.pop("start", None)
+            turn.pop("connections", None)
+    return world
+
+
+def as_version_1_had_it():
+    """What golden/everything-1.sql holds: less still."""
+    world = as_version_2_had_it()
     for conversation in world["conversations"].values():
         conversation.pop("principal", None)
         conversation["turns"] = [turn for turn in conversation["turns"] if "region_probabilities" not in turn]
     return world
 
 
-AS_OF = {1: as_version_1_had_it, 2: everything}
+AS_OF = {1: as_version_1_had_it, 2: as_version_2_had_it, 3: everything}
 
 
 def stored_as(version, path):

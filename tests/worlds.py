@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
@@ -26,6 +26,7 @@ EXTRAS = (*[""] * 10, *["drift"] * 4, "edited", "edited drift", "believes", "bel
 STATED_REGIONS = (None, None, None, "calm", "calm", "calm", "calm", "aura", "aura", "aura", "evil")
 DRIFTS = (0, 0.005, 0.01, 0.010001, 0.5)
 PRINCIPALS = ("Ann", "Ben", None)
+DERIVATIONS = ("decoded", "prefilled", "transferred", "restored", "shared", "edited")
 BELIEFS = ("p", "not p", "q", "not q")
 
 
@@ -92,6 +93,7 @@ class Size:
     null_tokens: bool = True
     spaces: bool = True
     one_region: bool = False
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class World:
     servers: list[str]
     spaces: dict[str, dict[str, Any]]
     paths: dict[str, list[Step]]
+    caches: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def identity(self, key: str) -> tuple[str, str]:
         model = self.models[key]
@@ -283,8 +286,59 @@ def _turn(world: World, path: list[Step], name: str) -> dict[str, Any]:
         turn["believes"] = sorted({draw.choice(BELIEFS), draw.choice(BELIEFS)})
     if "shared" in extras and (others := _shared(world, path, step)):
         turn["shared_from"] = draw.choice(others)
+    if size.recorded:
+        _measured(draw, turn, path)
     path.append(step)
     return turn
+
+
+def _measured(draw: Draw, turn: dict[str, Any], path: list[Step]) -> None:
+    """Where the turn starts in its cache, and how much earlier stages bear on it: no view looks at either."""
+    if draw.boolean(0.3):
+        turn["start"] = draw.integer(0, 9)
+    connections = {}
+    for earlier in path:
+        if draw.boolean(0.2):
+            shape = draw.integer(0, 2)
+            connections[earlier.name] = connection = {} if shape == 1 else {"mass": draw.integer(0, 4) / 4}
+            if shape:
+                connection["kl"] = draw.choice(DRIFTS)
+            if draw.boolean(0.5):
+                connection["mass_by_layer"] = [draw.choice((0, 0.1, 0.5, 1)) for _ in range(draw.integer(0, 3))]
+    if connections:
+        turn["connections"] = connections
+
+
+def _caches(world: World) -> None:
+    """Caches that no turn names, with where their entries came from."""
+    draw, lengths = world.draw, {}
+    for number in _several(draw, 0, 4):
+        name, model = f"k{number}", draw.choice(list(world.models))
+        like = [
+            other for other in world.caches if world.identity(world.caches[other]["model"]) == world.identity(model)
+        ]
+        cache: dict[str, Any] = {"model": model, "how": draw.choice(("decoded", "prefilled", "restored", "shared"))}
+        if like and draw.boolean(0.6):
+            cache |= {"from": draw.choice(like), "how": draw.choice(DERIVATIONS)}
+        if draw.boolean(0.3):
+            layers = {"keys": [draw.choice(DRIFTS)], "coordinates": {"x": -0.5}}
+            cache |= {"drift": 0.5, "drift_mean": draw.choice(DRIFTS), "drift_layers": layers}
+        spans, end = [], 0
+        for _ in _several(draw, 0, 3):
+            span: dict[str, Any] = {"start": end, "end": end + draw.integer(1, 4), "how": "prefilled"}
+            sources = [other for other in like if lengths[other] == 0 or lengths[other] >= span["end"] - end]
+            if sources and draw.boolean(0.6):
+                span |= {"how": draw.choice(DERIVATIONS), "from": draw.choice(sources)}
+                if draw.boolean(0.5):
+                    span["from_start"] = draw.integer(0, max(0, lengths[span["from"]] - span["end"] + end))
+            if draw.boolean(0.3):
+                span |= {"time": "2026-04-14T16:33:03Z", "layers": [1, 2]}
+            if world.servers and draw.boolean(0.4):
+                span["server"] = draw.choice(world.servers)
+            spans.append(span)
+            end = span["end"]
+        lengths[name] = end
+        world.caches[name] = cache | ({"spans": spans} if spans else {})
 
 
 def build(draw: Draw, size: Size) -> Trace:
@@ -294,6 +348,8 @@ def build(draw: Draw, size: Size) -> Trace:
     servers = [f"s{number + 1}" for number in _several(draw, fewest, max(fewest, size.max_servers))]
     spaces = _spaces(draw, models) if size.spaces and not size.one_region and draw.boolean(0.35) else {}
     world = World(draw, size, models, servers, spaces, {})
+    if size.recorded:
+        _caches(world)
     conversations: dict[str, dict[str, Any]] = {}
     for number in _several(draw, 1, size.max_conversations):
         name = f"c{number + 1}"
@@ -323,6 +379,8 @@ def build(draw: Draw, size: Size) -> Trace:
     trace: Trace = {"individuation": 1, "models": models, "servers": servers}
     if spaces:
         trace["spaces"] = spaces
+    if world.caches:
+        trace["caches"] = world.caches
     return trace | {"conversations": conversations}
 
 
@@ -342,9 +400,11 @@ def worlds(
     null_tokens: bool = True,
     spaces: bool = True,
     one_region: bool = False,
+    recorded: bool = False,
 ) -> st.SearchStrategy[Trace]:
     """Valid traces; `unknown=False`: every server known and no cache stated as unknown; `one_region`: every assistant
-    turn states the same region."""
+    turn states the same region; `recorded`: caches with the origin of their entries, the turns' places in caches, and
+    measured connections."""
     return _worlds(
         Size(
             max_conversations=max_conversations,
@@ -356,6 +416,7 @@ def worlds(
             null_tokens=null_tokens,
             spaces=spaces,
             one_region=one_region,
+            recorded=recorded,
         )
     )
 

@@ -21,7 +21,8 @@ from traces.errors import TraceError
 from traces.facts import Facts
 from traces.identity import find_model, has_base_cycle, model_identities
 from traces.labelling import STATED, labelling_names, regions_of
-from traces.paths import path_order
+from traces.paths import is_before, path_order
+from traces.provenance import span_breaches, without_origin
 from traces.rendering import document_data
 from traces.resolution import facts_from
 from traces.stages import StageTable
@@ -58,6 +59,7 @@ def check_store(path: Path) -> Iterator[Finding]:
     try:
         facts = load_as_it_is(path)
         facts.details()
+        facts.cache_spans()
     except TraceError as error:
         yield Finding("the tables read back", (error.found,))
         return
@@ -108,7 +110,7 @@ def _integrity(connection: Connection) -> Iterator[str]:
             if not (schema.has(version, table) and schema.has(version, column)):
                 continue
             kind = {"INTEGER": "integer", "REAL": "real", "TEXT": "text", "BLOB": "blob"}[str(column.type)]
-            wrong = f"SELECT 1 FROM {table.name} WHERE typeof({column.name}) NOT IN ('{kind}', 'null') LIMIT 1"
+            wrong = f"SELECT 1 FROM {table.name} WHERE typeof(\"{column.name}\") NOT IN ('{kind}', 'null') LIMIT 1"
             if connection.exec_driver_sql(wrong).first() is not None:
                 yield f"column {column.name} of table {table.name} holds a value that is not {kind}"
 
@@ -157,6 +159,10 @@ def _blobs(connection: Connection) -> Iterator[str]:
     )
     for (turn,) in connection.exec_driver_sql(query).fetchmany(5):
         yield f"turn {turn}: its token ids or marks are not one for each token"
+    if schema.has(schema.stored_version(connection), schema.connection):
+        query = "SELECT turn_id FROM connection WHERE length(layers) % 4 <> 0"
+        for (turn,) in connection.exec_driver_sql(query).fetchmany(5):
+            yield f"turn {turn}: its masses by layer have not 4 bytes each"
 
 
 _OF_THE_FILE: tuple[tuple[str, Callable[[Connection], Iterator[str]]], ...] = (
@@ -223,6 +229,24 @@ def _cache_of_turn(facts: Facts) -> Iterator[str]:
     yield from _stages(facts, rows[elsewhere], "uses a cache that is on another server")
 
 
+def _origins(facts: Facts) -> Iterator[str]:
+    spans = facts.cache_spans()
+    for cache, found, _ in span_breaches(facts, spans):
+        yield f"cache {facts.caches.names[cache]}: {found}"
+    yield from _stages(facts, without_origin(facts, spans), "uses entries of its cache that no span gives an origin")
+
+
+def _connections(facts: Facts) -> Iterator[str]:
+    table = facts.connections
+    before = is_before(facts.conversations, facts.turns.conversation, table.source, table.turn)
+    yield from _stages(facts, np.unique(table.turn[~before]), "has a connection to a stage that is not before it")
+    nothing = np.isnan(table.mass) & np.isnan(table.kl)
+    yield from _stages(facts, np.unique(table.turn[nothing]), "has a connection of which nothing was measured")
+    masses = (mass for detail in facts.details().values() for mass in detail.connection_layers.values())
+    if not all(bool(((mass >= 0) & (mass <= 1)).all()) for mass in masses):
+        yield "a mass by layer is not from 0 to 1"
+
+
 def _shared(facts: Facts) -> Iterator[str]:
     turns = facts.turns
     rows = np.flatnonzero(turns.shared_from >= 0)
@@ -285,6 +309,9 @@ def _times(facts: Facts) -> Iterator[str]:
 
 
 def _as_a_file(facts: Facts) -> Iterator[str]:
+    if not facts.models and not len(facts.conversations):
+        # A recording that was cut short before anything happened.
+        return
     try:
         facts_from(Source(facts.name, document_data(facts)))
     except TraceError as error:
@@ -302,6 +329,8 @@ _OF_THE_FACTS: tuple[tuple[str, Callable[[Facts], Iterator[str]]], ...] = (
     ("every cache could have come about as recorded (semantics §3)", _links),
     ("the derivation of recorded caches is acyclic, within one model, and names its source", _derivations),
     ("every turn's recorded cache is of its model and on its server", _cache_of_turn),
+    ("every entry of every recorded cache that was used has exactly one origin", _origins),
+    ("connections are measured to earlier stages on the path", _connections),
     ("shared prefixes come from another conversation on the same model", _shared),
     ("regions are stated on assistant turns only, and never beside coordinates", _stated_regions),
     ("the probabilities of a turn's regions are from 0 to 1, and at most 1 in all", _probabilities),

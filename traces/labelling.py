@@ -211,6 +211,20 @@ def matching_probes(space: Space, axis: str, probes: Mapping[str, Probe]) -> lis
     return exact if len(exact) == 1 else fitting
 
 
+def probes_read(facts: Facts, space: Space, axis: str) -> list[str]:
+    """The probes that read an axis where the space reads it. Where several do, those that were read on turns of the
+    space's model, if any were: models have probes of their own, on axes of the same name.
+    """
+    fitting = matching_probes(space, axis, facts.probes)
+    if len(fitting) < 2:
+        return fitting
+    keys, probes = list(facts.models), list(facts.probes)
+    models = [keys.index(key) for key in models_named(facts.models, space.model)]
+    mine = np.isin(facts.turns.model[facts.coordinates.turn], models)
+    read = {probes[code] for code in np.unique(facts.coordinates.probe[mine]).tolist()}
+    return [key for key in fitting if key in read] or fitting
+
+
 def _refuse_ambiguous(facts: Facts, name: str, axis: str, fitting: list[str]) -> None:
     if len(fitting) > 1:
         raise TraceError(
@@ -223,7 +237,7 @@ def _refuse_ambiguous(facts: Facts, name: str, axis: str, fitting: list[str]) ->
 def axis_values(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.float64]:
     """The coordinates of all turns on an axis, NaN where none was recorded."""
     column = np.full(len(facts.turns), np.nan)
-    fitting = matching_probes(space, axis, facts.probes)
+    fitting = probes_read(facts, space, axis)
     _refuse_ambiguous(facts, name, axis, fitting)
     for key in fitting:
         mine = facts.coordinates.probe == list(facts.probes).index(key)
@@ -237,7 +251,7 @@ def check_space_fits(facts: Facts, name: str, space: Space) -> None:
         raise UnknownNameError(f"space {name}", "model", space.model, _model_names(facts))
     recorded = sorted({probe.axis for probe in facts.probes.values()})
     for axis in space.axes:
-        fitting = matching_probes(space, axis, facts.probes)
+        fitting = probes_read(facts, space, axis)
         _refuse_ambiguous(facts, name, axis, fitting)
         if not fitting:
             at_layer = f" at layer {space.layer}" if space.layer is not None and axis in recorded else ""

@@ -58,8 +58,16 @@ def span_breaches(facts: Facts, spans: CacheSpans) -> Iterator[tuple[int, str, s
 
 
 def _in_cycles(facts: Facts, spans: CacheSpans) -> list[int]:
-    """Caches whose entries lead back to them: what is left once those are removed that take from none that is left."""
-    pairs = np.unique(np.stack([spans.cache, spans.source], 1)[spans.source >= 0].astype(np.int64), axis=0)
+    """Caches that lead back to themselves by their entries, but not by `from` alone, which is another matter."""
+    caches = facts.caches
+    derived = np.stack([np.arange(len(caches)), caches.source], 1)[caches.source >= 0]
+    taken = np.stack([spans.cache, spans.source], 1)[spans.source >= 0]
+    found = _circular(np.concatenate([derived, taken]).astype(np.int64))
+    return [] if found and _circular(derived.astype(np.int64)) else found
+
+
+def _circular(pairs: NDArray[np.int64]) -> list[int]:
+    """What leads back to itself, or to what does: what is left once all that leads to nothing is taken away."""
     while len(pairs):
         open_ended = np.isin(pairs[:, 1], pairs[:, 0])
         if bool(open_ended.all()):

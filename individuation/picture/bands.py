@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from traces.coordinates import StageCoordinates
 from traces.facts import Facts
 from traces.identity import models_named
-from traces.labelling import labelling_names, matching_probes, spaces_of
+from traces.labelling import labelling_names, probes_read, spaces_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def bands_of(recordings: Sequence[Facts], coordinates: StageCoordinates, labelli
                 known for key in keys for known in (facts.models[key].name or key, facts.models[key].digest) if known
             )
             for axis in space.axes:
-                fitting = matching_probes(space, axis, facts.probes)
+                fitting = probes_read(facts, space, axis)
                 if len(fitting) != 1:
                     continue
                 columns = [c for c, probe in coordinates.probes.items() if probe == facts.probes[fitting[0]]]
