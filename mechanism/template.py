@@ -23,9 +23,9 @@ __all__ = ["ChatTemplate", "Message", "Split", "TurnTokens"]
 class TurnTokens:
     """One turn's tokens: positions [start, end) of the conversation's ids.
 
-    `marks` has one letter a token: `c` content, `h` thinking, `t` template; a token that holds both content and
-    template is `t`. `text` is the content as the template writes it (many trim it), `thinking` likewise: empty where
-    the template leaves it out.
+    `marks` has one letter a token: `c` content, `h` thinking, `t` template. A token that holds both is `t`, unless all
+    that the template adds to it is blanks (as Mistral's before a reply's first word). `text` is the content as the
+    template writes it (many trim it), `thinking` likewise: empty where the template leaves it out.
     """
 
     role: str
@@ -122,26 +122,31 @@ class ChatTemplate:
         for start, stop in offsets:
             while ends[now] <= start and now + 1 < len(pieces):
                 now += 1
-            turn, kind, _ = pieces[now]
+            if stop <= ends[now]:
+                marks[pieces[now].turn].append(pieces[now].kind)
+                continue
             last = now
             while ends[last] < stop:
                 last += 1
-                if pieces[last].turn != turn:
-                    self._check_within(rendered, turn, pieces[last - 1])
-                    turn = pieces[last].turn
-                if pieces[last].kind != kind:
-                    kind = "t"
-            marks[turn].append(kind)
+            over = [
+                Piece(p.turn, p.kind, rendered.text[max(start, end - len(p.text)) : min(stop, end)])
+                for p, end in zip(pieces[now : last + 1], ends[now : last + 1], strict=True)
+            ]
+            turn = over[-1].turn
+            if over[0].turn != turn:
+                self._check_within(rendered, over)
+            marks[turn].append(_mark(over))
         return ["".join(letters) for letters in marks]
 
-    def _check_within(self, rendered: Rendered, turn: int, last: Piece) -> None:
-        """A token may reach over the end of a system text that stands within the next turn; it is the next one's."""
-        if rendered.plan.roles[turn] == "assistant" or last.kind == "t":
-            raise TraceError(
-                f"{self.name}: message {turn}",
-                "a token begins in its turn and ends in the next one's: the template cannot be split exactly",
-                "a template that writes control tokens between turns",
-            )
+    def _check_within(self, rendered: Rendered, over: Sequence[Piece]) -> None:
+        """A token may reach over the end of a system text that stands within the next turn: it is the next one's."""
+        for piece in over[:-1]:
+            if piece.turn != over[-1].turn and (piece.kind == "t" or rendered.plan.roles[piece.turn] == "assistant"):
+                raise TraceError(
+                    f"{self.name}: message {piece.turn}",
+                    "a token begins in its turn and ends in the next one's: the template cannot be split exactly",
+                    "a template that writes control tokens between turns",
+                )
 
     def next_turn(self, messages: Sequence[Message]) -> Split:
         """The tokens of the last message where all before it stand already, their ends included: a split of one turn.
@@ -255,3 +260,12 @@ class ChatTemplate:
 
 
 _ANOTHER: Message = {"role": "user", "content": "."}
+
+
+def _mark(over: Sequence[Piece]) -> str:
+    """The letter of a token, from the parts of pieces that it holds: the template's, unless that adds blanks alone."""
+    if len({piece.turn for piece in over}) > 1:
+        return "t"
+    kinds = {piece.kind for piece in over}
+    worded = {piece.kind for piece in over if piece.text.strip()}
+    return kinds.pop() if len(kinds) == 1 else worded.pop() if len(worded) == 1 else "t"
