@@ -13,6 +13,7 @@ from mechanism.cache import ProvenanceCache, states_of
 from mechanism.span import Span, check_total
 from mechanism.transfer import cache_from_bytes, cache_to_bytes
 from traces.errors import TraceError
+from traces.vocabulary import CacheSpan
 
 IDS = [7, 91, 14, 33, 120, 5, 61, 77, 18, 200, 41, 9, 150, 88, 3, 64, 27, 110, 52, 99]
 
@@ -167,6 +168,7 @@ def test_edited_positions_are_cut_out_of_their_spans():
 def test_a_span_says_the_same_in_the_words_of_a_trace_file():
     span = Span(3, 5, "edited", "k1", 3, "texas", "2026-04-14T16:33:03.000Z", (1, 2))
     assert Span.from_fact(span.to_fact()) == span
+    assert CacheSpan(**span.to_fact()).layers == (1, 2)
     assert Span(0, 2, "decoded").to_fact() == {"start": 0, "end": 2, "how": "decoded"}
 
 
