@@ -41,6 +41,11 @@ class KnownNames:
         self.alchemy: Alchemy = engine.connect()
         self.forget()
 
+    def close(self) -> None:
+        """Let go of the connection, which is closed."""
+        self.alchemy.close()
+        self.alchemy.engine.dispose()
+
     def forget(self) -> None:
         """What was known may no longer be so."""
         self._conversations: dict[str, KnownConversation] | None = None

@@ -57,7 +57,7 @@ from traces.vocabulary import (
 
 __all__ = ["NewTurn", "RecordedTurn", "TraceWriter", "Turn"]
 
-_KINDS = ("model", "server", "probe", "intervention", "conversation", "kv_cache")
+_KINDS = ("model", "server", "probe", "intervention", "conversation", "kv_cache", "space")
 _NAME = TypeAdapter(Name)
 _LOG_PAGES = 4000
 """How long the log may grow before it is moved into the file, which waits for the disk: 16 MB."""
@@ -133,6 +133,7 @@ class TraceWriter:
                 raw.execute("PRAGMA synchronous = NORMAL")
                 raw.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
             writer = cls(path, raw, stack)
+            stack.callback(writer._known.close)
             with writer._transaction():
                 writer._recording = _recording(writer._known.alchemy, recording, title, source)
             writer._open_for = stack.pop_all()
@@ -359,13 +360,14 @@ class TraceWriter:
         ]  # fmt: skip
 
     def names(self, kind: str) -> list[str]:
-        """The names of what is declared, in order: of `model`, `server`, `probe`, `intervention`, `conversation` or
-        `kv_cache`.
+        """The names of what is declared, in order: of `model`, `server`, `probe`, `intervention`, `conversation`,
+        `kv_cache` or `space`.
         """
         if kind not in _KINDS:
             raise UnknownNameError(self.path.name, "kind", kind, _KINDS)
         with self._lock, self._saying_why():
-            return [key for (key,) in self._connection.execute(f"SELECT key FROM {kind} ORDER BY id").fetchall()]
+            column = "name" if kind == "space" else "key"
+            return [key for (key,) in self._connection.execute(f"SELECT {column} FROM {kind} ORDER BY id").fetchall()]
 
     def spans(self, cache: str) -> tuple[CacheSpan, ...]:
         """The spans recorded so far of a declared cache."""
