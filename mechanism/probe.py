@@ -63,7 +63,10 @@ class Probes:
         post_norm = space.made.get("after_final_norm")
         wanted = sorted({space.layer, *(() if layers is None else layers)})
         plan: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
-        keys, axes, of_column, sources = [], [], [], []
+        keys: list[str] = []
+        axes: list[str] = []
+        of_column: list[int] = []
+        sources: list[str] = []
         for layer in wanted:
             matrix = torch.stack([space.direction(axis, layer) for axis in space.axes], dim=1)
             if layer == post_norm:

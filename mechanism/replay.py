@@ -22,7 +22,7 @@ from mechanism.probe import Probes, Readings
 from mechanism.template import Message, Split
 from traces.errors import TraceError
 
-TOKENS_PER_PASS = {"cpu": 256, "cuda": 16384, "mps": 4096}
+TOKENS_PER_PASS = {"cpu": 512, "cuda": 16384, "mps": 4096}
 """At most so many tokens share a pass (a longer conversation has one of its own), by the kind of device."""
 
 LARGEST_FILL = 0.05

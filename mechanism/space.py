@@ -153,7 +153,8 @@ class PersonaSpace:
     def direction(self, axis: str, layer: int | None = None) -> Tensor:
         """The same at unit length, which is what coordinates are projections on."""
         vector = self.vector(axis, layer)
-        return vector / vector.norm()
+        length: Tensor = torch.linalg.vector_norm(vector)
+        return vector / length
 
     @cached_property
     def digest(self) -> str:
