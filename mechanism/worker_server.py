@@ -1,0 +1,127 @@
+"""A server that is a process of its own on this machine, with models and caches in its own memory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from mechanism.calling_server import CallingServer
+from mechanism.server import OnToken
+from mechanism.wire import receive, send
+from mechanism.worker import SECRET
+from traces.errors import TraceError
+
+START_SECONDS = 120.0
+"""How long a process may take to start: importing torch from a cold disk takes a while."""
+
+
+class WorkerServer(CallingServer):
+    """A server in a process of its own, started here and ended with `close`.
+
+    The two speak over a socket on the loopback address; the process proves by a secret that it is the one started.
+    `threads`: how many threads torch may use there. Raises `TraceError` where the process does not come up.
+
+    >>> with WorkerServer("texas") as server:  # doctest: +SKIP
+    ...     server.load(ModelRequest("organism")).key
+    'organism'
+    """
+
+    def __init__(self, name: str, *, threads: int | None = None) -> None:
+        super().__init__(name)
+        self._lock = threading.Lock()
+        self._hardware: str | None = None
+        secret = secrets.token_hex(16)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            command = [sys.executable, "-m", "mechanism.worker", str(port), name]
+            # Its own output would be mixed with the answer of whoever asked.
+            self.process = subprocess.Popen(
+                command + ([] if threads is None else [str(threads)]),
+                env={**os.environ, SECRET: secret},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            self._connection = self._accepted(listener, secret)
+
+    def _accepted(self, listener: socket.socket, secret: str) -> socket.socket:
+        listener.settimeout(0.2)
+        waited = 0.0
+        while waited < START_SECONDS:
+            if self.process.poll() is not None:
+                break
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                waited += 0.2
+                continue
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(START_SECONDS)
+            with suppress(EOFError, TraceError, OSError):
+                greeting = receive(connection)
+                if secrets.compare_digest(str(greeting.get("secret")), secret):
+                    connection.settimeout(None)
+                    return connection
+            connection.close()
+        self.process.kill()
+        self.process.wait()
+        raise self._gone("its process did not start")
+
+    def call(self, method: str, on_token: OnToken | None = None, /, **arguments: Any) -> Any:
+        """Have the process do something (`CallingServer.call`). Raises `TraceError` where it has ended."""
+        if on_token is not None:
+            arguments["stream"] = True
+        with self._lock:
+            try:
+                send(self._connection, {"call": method, "with": arguments})
+                while "token" in (answer := receive(self._connection)):
+                    if on_token is not None:
+                        on_token(answer["token"])
+            except (EOFError, OSError):
+                raise self._gone("its process has ended") from None
+            except KeyboardInterrupt:
+                # The rest of the answer would be taken for that of the next call.
+                self._end()
+                raise
+        if "error" in answer:
+            raise TraceError(*answer["error"])
+        if "fault" in answer:
+            raise RuntimeError(f"in the process of server {self.name}:\n{answer['fault']}")
+        return answer["value"]
+
+    @property
+    def hardware(self) -> str:
+        """What the server runs on."""
+        if self._hardware is None:
+            self._hardware = str(self.call("hardware"))
+        return self._hardware
+
+    def close(self) -> None:
+        """End the process."""
+        with suppress(TraceError, ValueError):
+            self.call("close")
+        self._end()
+
+    def _end(self) -> None:
+        self._connection.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _gone(self, found: str) -> TraceError:
+        code = self.process.poll()
+        status = "" if code is None else f" (status {code})"
+        return TraceError(f"server {self.name}", f"{found}{status}", "a server that answers; its errors stand above")
+
+    def __enter__(self) -> WorkerServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
