@@ -1,0 +1,1 @@
+"""Commands that record: they need the extra `mechanism`, and load it when they are called."""
