@@ -43,4 +43,4 @@ def described(views: Sequence[View]) -> dict[str, list[dict[str, Any]]]:
 
 def values(reading: Reading) -> str:
     """The values of a reading, default first."""
-    return ", ".join(reading.values) if reading.values else "inf, or a number >= 0"
+    return ", ".join(reading.values) if reading.values else f"{reading.default:g}, or a number >= 0"

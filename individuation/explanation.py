@@ -11,10 +11,13 @@ import numpy as np
 
 from individuation.criteria import find_view
 from individuation.engine import Openable, Trace, individuate, open_trace
+from individuation.facts_named import connection_between
 from individuation.finding import Finder
 from individuation.ranges import readings_that_can_differ
 from individuation.reasons import (
     Chain,
+    Connection,
+    Cut,
     Evidence,
     Fork,
     Otherwise,
@@ -41,8 +44,9 @@ class Explanation:
     """Whether two stages belong to one mind under a view, and the evidence (semantics.md §8).
 
     `same` is None where the record does not say (forward-pass, without token counts). `otherwise`: the readings that
-    would turn the answer round, each alone; of a bound, one value that does. Data first; `str(explanation)` is its
-    prose, `verify` checks it.
+    would turn the answer round, each alone; of a bound, one value that does. `connection`: how far the later of the two
+    rests on the earlier one, where that was measured; only a view that asks for it goes by it. Data first;
+    `str(explanation)` is its prose, `verify` checks it.
     """
 
     a: str
@@ -56,6 +60,7 @@ class Explanation:
     evidence: Evidence
     otherwise: tuple[Otherwise, ...]
     criterion: View
+    connection: Connection | None = None
 
     def verify(self, trace: Trace | Openable) -> bool:
         """Whether the explanation holds of a trace: whether every fact that it names is as it says, and whether the
@@ -89,6 +94,7 @@ class Explanation:
             "same": self.same,
             "evidence": as_data(self.evidence),
             "otherwise": as_data(self.otherwise),
+            "connection": as_data(self.connection),
         }
 
     def __str__(self) -> str:
@@ -139,6 +145,7 @@ def why(
         evidence=evidence,
         otherwise=tuple(_otherwise(opened, chosen, labelling, values, rows, same, evidence)),
         criterion=chosen,
+        connection=connection_between(stages, rows),
     )
 
 
@@ -213,6 +220,8 @@ def _otherwise(
     others = readings_that_can_differ(view, stages, values)
     if len(others.get("max_drift", ())) > _FEW:
         others["max_drift"] = _telling_bounds(others["max_drift"], evidence)
+    if len(others.get("least_connectedness", ())) > _FEW:
+        others["least_connectedness"] = _telling_leasts(others["least_connectedness"], evidence)
     around = int(np.isin(stages.conversation, stages.conversation[list(rows)]).sum())
     for reading in view.readings:
         for value in others[reading.name]:
@@ -236,6 +245,17 @@ def _telling_bounds(bounds: list[Value], evidence: Evidence) -> list[Value]:
     named = [link.drift or 0.0 for link in evidence.links] if isinstance(evidence, Chain | Fork) else []
     below = [value for value in bounds if float(value) < max(named, default=0.0)]
     return [value for value in bounds if value in (math.inf, 0.0) or value == max(below, default=None)]
+
+
+def _telling_leasts(bounds: list[Value], evidence: Evidence) -> list[Value]:
+    """Of many bounds on connectedness those that tell links of the evidence apart: none, the one above the smallest of
+    a chain, and the largest that all links of a way reach.
+    """
+    links = evidence.links if isinstance(evidence, Chain | Fork) else evidence.way if isinstance(evidence, Cut) else ()
+    least = min((link.kl for link in links if link.kl is not None), default=math.inf)
+    above = min((value for value in bounds if float(value) > least), default=None)
+    below = max((value for value in bounds if float(value) <= least), default=None)
+    return [value for value in bounds if value == 0 or value in (above, below)]
 
 
 def _is_same(

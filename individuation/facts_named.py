@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from individuation.reasons import Cause, LinkFact, StageFact
+from individuation.reasons import Cause, Connection, LinkFact, StageFact
 from rules.bars import Judge, Link, kind_section
 from rules.declaration import Attribute
 from traces.stages import StageTable
@@ -28,6 +28,7 @@ class Naming:
         """One link as it is, with nothing said of whether it carries."""
         stages = self.stages
         drift = float(stages.drift[link.stage])
+        mass, kl = stages.connection(link.stage, link.origin)
         return LinkFact(
             origin=stages.name(link.origin),
             stage=stages.name(link.stage),
@@ -36,6 +37,8 @@ class Naming:
             drift=None if math.isnan(drift) else drift,
             edited=bool(stages.edited[link.stage]) and link.origin == int(stages.own[link.stage]),
             source=kind_section(link.kind),
+            mass=mass,
+            kl=kl,
         )
 
     def stage(self, row: int) -> StageFact:
@@ -55,3 +58,13 @@ class Naming:
     def _server(self, row: int) -> str | None:
         code = int(self.stages.server[row])
         return self.stages.servers[code] if code >= 0 else None
+
+
+def connection_between(stages: StageTable, rows: tuple[int, int]) -> Connection | None:
+    """How far one of two stages rests on the other, if that was measured."""
+    # What a stage rests on stands before it.
+    earlier, later = sorted(rows)
+    mass, kl = stages.connection(later, earlier)
+    if mass is None and kl is None:
+        return None
+    return Connection(stages.name(later), stages.name(earlier), mass, kl)

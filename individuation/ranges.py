@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from traces.stages import REBUILD, UNKNOWN, StageTable
 Progress = Callable[[str, int, int], None]
 """Told of long work: what is gone through, how many of them are done, and of how many."""
 
-_MOST_DRIFTS = 64
+_MOST_BOUNDS = 64
 _LEAST_WORK = 1500
 """What a count takes on a trace of no size at all, in stages."""
 MOST_WORK = 1_000_000
@@ -79,7 +79,7 @@ class OverReadings:
     high_at: Mapping[str, Value]
     movers: tuple[Mover, ...]
     admissible: int
-    """How many combinations the view's readings allow; of `max_drift` the values that can differ here."""
+    """How many combinations the view's readings allow; of a bound the values that can differ here."""
     counted: int
     """How many of them can differ on this trace, and were counted."""
 
@@ -119,7 +119,7 @@ def over_readings(
     whole = (
         listed
         and len(distinct) * each <= most
-        and (len(_measured(stages)) <= _MOST_DRIFTS or "max_drift" not in options)
+        and all(len(_measured(stages, name)) <= _MOST_BOUNDS for name in _MEASURED if name in options)
     )
     if not whole:
         some = {_key(view, c): c for c in _one_at_a_time(view, options, chosen)}
@@ -147,28 +147,60 @@ def over_readings(
 def values(view: View, stages: StageTable, name: str, chosen: Mapping[str, Value]) -> list[Value]:
     """The values of a reading that can make a difference on a trace, that which was chosen first."""
     reading = next(reading for reading in view.readings if reading.name == name)
-    every: list[Value] = list(reading.values) if reading.values else _drifts(stages)
+    every: list[Value] = list(reading.values) if reading.values else _bounds(stages, name)
     if not _matters(view, stages, name):
         every = []
     return [chosen[name], *(value for value in every if value != chosen[name])]
 
 
-def _measured(stages: StageTable) -> Floats:
-    """The drifts of rebuilds that were measured, each once, from the least."""
-    kept = stages.worked_out
-    if ("measured drifts",) not in kept:
-        kept["measured drifts",] = np.unique(stages.drift[(stages.own_kind == REBUILD) & ~np.isnan(stages.drift)])
-    found: Floats = kept["measured drifts",]
+_MEASURED: dict[str, Callable[[StageTable], Floats]] = {
+    "max_drift": lambda stages: stages.drift[stages.own_kind == REBUILD],
+    "least_connectedness": lambda stages: stages.own_kl,
+}
+"""What is measured of links, and bounded by a reading."""
+
+
+def _measured(stages: StageTable, name: str) -> Floats:
+    """What the reading of that name bounds, each value once, from the least."""
+    asked, kept = ("measured", name), stages.worked_out
+    if asked not in kept:
+        every = _MEASURED[name](stages)
+        kept[asked] = np.unique(every[~np.isnan(every)])
+    found: Floats = kept[asked]
     return found
 
 
-def _drifts(stages: StageTable) -> list[Value]:
-    """Bounds on drift that tell the measured rebuilds apart: infinity, each drift but the largest, and 0."""
-    measured = _measured(stages)
-    if len(measured) > _MOST_DRIFTS:
-        measured = np.unique(np.quantile(measured, np.linspace(0, 1, _MOST_DRIFTS), method="lower"))
+def _bounds(stages: StageTable, name: str) -> list[Value]:
+    """Bounds that tell measured links apart.
+
+    The most that there may be: infinity, each value but the largest, and 0. The least that there must be: 0, a round
+    number between each two values, and one above all.
+    """
+    known = name if name in _MEASURED else "max_drift"
+    measured = _measured(stages, known)
+    if len(measured) > _MOST_BOUNDS:
+        measured = np.unique(np.quantile(measured, np.linspace(0, 1, _MOST_BOUNDS), method="lower"))
+    if known == "least_connectedness":
+        return [0.0, *(round_between(low, high) for low, high in pairwise([*measured.tolist(), math.inf]))]
     bounds = [math.inf, *reversed(measured[:-1].tolist())]
     return bounds if not len(measured) or measured[0] <= 0 else [*bounds, 0.0]
+
+
+def round_between(low: float, high: float) -> float:
+    """The number above one and at most another that has the fewest digits.
+
+    >>> round_between(0.0123, 0.0456), round_between(0.0517, math.inf), round_between(0.0, 0.003)
+    (0.02, 0.06, 0.001)
+    """
+    if not low:
+        return 1.0 if math.isinf(high) else float(f"{10.0 ** math.floor(math.log10(high)):.1g}")
+    for digits in range(17):
+        step = 10.0 ** (math.floor(math.log10(low)) - digits)
+        for steps in (round(low / step), round(low / step) + 1):
+            found = float(f"{steps * step:.{digits + 1}g}")
+            if low < found <= high:
+                return found
+    return high
 
 
 def readings_that_can_differ(view: View, stages: StageTable, chosen: Mapping[str, Value]) -> dict[str, list[Value]]:
@@ -191,6 +223,8 @@ def _matters(view: View, stages: StageTable, name: str) -> bool:
             return bool(kinds[UNKNOWN])
         case "max_drift":
             return bool(((stages.own_kind == REBUILD) & (stages.drift > 0)).any())
+        case "least_connectedness":
+            return bool(len(_measured(stages, name)))
         case "edits":
             return bool((stages.edited & (stages.own >= 0)).any())
         case "branching":

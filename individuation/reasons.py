@@ -28,7 +28,8 @@ class LinkFact:
     """One link as the trace has it, and what keeps it from carrying under the view (empty: it carries).
 
     `origin` is the earlier stage; `servers` are those of origin and stage (None: unknown); `drift` is the measured
-    relative L2 of the stage's cache (None: not measured); `source` is the section of the paper that treats such links.
+    relative L2 of the stage's cache, `mass` and `kl` how far the stage rests on the origin (`Connection`; None: not
+    measured); `source` is the section of the paper that treats such links.
     """
 
     origin: str
@@ -39,11 +40,28 @@ class LinkFact:
     edited: bool
     source: str
     bars: tuple[Cause, ...] = ()
+    mass: float | None = None
+    kl: float | None = None
 
     @property
     def carries(self) -> bool:
         """Whether the link carries the mind on."""
         return not self.bars
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How far the later of two stages rests on the earlier one, as measured: their quasi-psychological connectedness
+    (§2.1).
+
+    `mass`: the share of attention that it gives it; `kl`: the nats by which its predictions change when the earlier one
+    is hidden from it (`traces.vocabulary.Connection`). None where not measured.
+    """
+
+    later: str
+    earlier: str
+    mass: float | None
+    kl: float | None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from individuation.reasons import (
     Chain,
+    Connection,
     Cut,
     Differing,
     Evidence,
@@ -48,7 +49,12 @@ _BARRED = {
 
 def told(explanation: Explanation) -> list[str]:
     """An explanation as lines of text."""
-    return [*_answer(explanation), *_evidence(explanation.evidence), *_turned(explanation)]
+    return [
+        *_answer(explanation),
+        *_evidence(explanation.evidence),
+        *_connectedness(explanation.connection, explanation.evidence),
+        *_turned(explanation),
+    ]
 
 
 def told_sharing(found: Sharing) -> list[str]:
@@ -193,7 +199,11 @@ def _links(links: Sequence[LinkFact], here: str) -> Iterator[str]:
     yield from _link(links[0], here)
     if len(links) > 1:
         kinds = Counter(link.kind for link in links[1:-1])
-        yield f"   : {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, all of them carry"
+        least = min((link.kl for link in links if link.kl is not None), default=None)
+        measured = "" if least is None else f", each connected by {least:.2g} nats or more"
+        if least is not None and any(link.kl is None for link in links):
+            measured = f", each that was measured connected by {least:.2g} nats or more"
+        yield f"   : {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, all of them carry{measured}"
         if links[0].kind != links[-1].kind:
             last = links[-1]
             yield from _link(last, last.origin)
@@ -220,6 +230,8 @@ def _link(link: LinkFact, here: str) -> Iterator[str]:
         match bar.cause:
             case "max_drift":
                 said = f"its drift is {bar.values[0]}, more than max_drift={bar.values[1]} allows"
+            case "least_connectedness":
+                said = f"connected by {bar.values[0]} nats, less than least_connectedness={bar.values[1]} asks for"
             case "branching":
                 going_on = "goes on in" if bar.values[0] == "closest" else "branches, also to"
                 said = f"branching={bar.values[0]}: here the mind {going_on} {bar.values[1]}"
@@ -233,7 +245,31 @@ def _link(link: LinkFact, here: str) -> Iterator[str]:
 
 
 def _measured(link: LinkFact) -> str:
-    return f" (drift {link.drift:g})" if link.drift is not None else ""
+    said = [] if link.drift is None else [f"drift {link.drift:g}"]
+    if link.kl is not None:
+        said.append(f"connected by {link.kl:.2g} nats")
+    if link.mass is not None:
+        said.append(f"{100 * link.mass:.2g}% of attention")
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _connectedness(found: Connection | None, evidence: Evidence) -> Iterator[str]:
+    """What was measured between the two stages themselves, and what the figures in brackets are."""
+    links = evidence.links if isinstance(evidence, Chain | Fork) else evidence.way if isinstance(evidence, Cut) else ()
+    told = any(link.kl is not None or link.mass is not None for link in links)
+    if found is not None:
+        said = []
+        if found.mass is not None:
+            said.append(f"{found.later} gives {found.earlier} {100 * found.mass:.2g}% of its attention")
+        if found.kl is not None:
+            who = "it" if said else found.later
+            said.append(f"with {found.earlier} hidden, {who} predicts otherwise by {found.kl:.2g} nats")
+        yield f"Quasi-psychological connectedness of the two, as measured: {'; '.join(said)} (§2.1)."
+    elif told:
+        yield (
+            "In brackets, as measured: the quasi-psychological connectedness of the two ends (§2.1), in nats by which "
+            "the later one predicts otherwise when the earlier one is hidden from it."
+        )
 
 
 def _stage(fact: StageFact) -> str:

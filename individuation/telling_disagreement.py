@@ -157,6 +157,8 @@ def _cause(cause: Cause) -> str:
     match cause.cause:
         case "max_drift":
             return f"its drift is {cause.values[0]}, more than max_drift={cause.values[1]}"
+        case "least_connectedness":
+            return f"connected by {cause.values[0]} nats, less than least_connectedness={cause.values[1]}"
         case "branching":
             return f"here the conversation branches, also to {cause.values[1]} (branching={cause.values[0]})"
         case name if not cause.values:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from individuation.facts_named import Naming
+from individuation.facts_named import Naming, connection_between
 from individuation.reasons import (
     Chain,
     Cut,
@@ -63,6 +63,9 @@ def _check(explanation: Explanation, trace: Trace) -> None:
     values = view.complete(explanation.readings)
     _demand({name: _shown(value) for name, value in values.items()} == dict(explanation.readings))
     _demand(_implied(explanation, trace, values, explanation.evidence) == explanation.same)
+    stages = trace.stages(explanation.labelling)
+    rows = stages.find(explanation.a), stages.find(explanation.b)
+    _demand(connection_between(stages, rows) == explanation.connection)
     readings = {reading.name: reading for reading in view.readings}
     said: set[tuple[str, Value]] = set()
     for other in explanation.otherwise:

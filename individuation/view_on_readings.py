@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from individuation.criteria import find_view
-from rules.readings import Readings, Value
+from rules.readings import NOT_BUILT_IN, Reading, Readings, Value
 from rules.view import Verdict, View
 from traces.errors import TraceError, quoted
 from traces.stages import StageTable
@@ -49,11 +49,13 @@ def named_view(name: str) -> View:
 def on_readings(view: View, chosen: Mapping[str, object]) -> View:
     """A view that answers some of its readings by itself; the others stay open.
 
-    Raises `TraceError` for readings and values that the view does not have, and for answers that exclude each other.
+    A view that goes by links also takes `least_connectedness`, which no built-in view has. Raises `TraceError` for
+    readings and values that the view does not have, and for answers that exclude each other.
 
     >>> on_readings(find_view("model"), {"weights": "base"}).name
     'model[weights=base]'
     """
+    view = replace(view, readings=(*view.readings, *_further(view, chosen)))
     every = view.complete(chosen)
     fixed = {name: every[name] for name in chosen}
     name = f"{view.name}[{', '.join(f'{key}={value}' for key, value in fixed.items())}]"
@@ -62,6 +64,15 @@ def on_readings(view: View, chosen: Mapping[str, object]) -> View:
     if declaration is not None:
         declaration = replace(declaration, fixed={**declaration.fixed, **fixed})
     return replace(view, name=name, readings=left, declaration=declaration, rule=_Fixed(view, fixed))
+
+
+def _further(view: View, chosen: Mapping[str, object]) -> list[Reading]:
+    """Readings that a view does not have, and can be asked all the same."""
+    if view.declaration is None:
+        return []
+    taken = {*view.declaration.fixed, *(reading.name for reading in view.readings)}
+    apt = set(view.declaration.apt_readings) - taken
+    return [reading for reading in NOT_BUILT_IN if reading.name in chosen and reading.name in apt]
 
 
 class _Fixed:

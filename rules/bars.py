@@ -27,6 +27,7 @@ _SECTIONS: dict[str, str] = {
     "unknown_cache": "-",
     "max_drift": "fn 4",
     "edits": "§3.4",
+    "least_connectedness": "§2.1",
     "branching": "open",
     "region": "§4.2",
     "model": "§1.2",
@@ -171,6 +172,11 @@ class Judge:
         is_own = kind != SHARED and link.origin == int(stages.own[link.stage])
         if is_own and readings["edits"] == "cut" and bool(stages.edited[link.stage]):
             yield Bar("edits", ("cut",), section("edits"))
+        least = float(readings["least_connectedness"])
+        if is_own and least:
+            measured = stages.connection(link.stage, link.origin)[1]
+            if measured is not None and measured < least:
+                yield Bar("least_connectedness", (f"{measured:g}", f"{least:g}"), section("least_connectedness"))
 
     def _bars_of_branches(self, link: Link) -> Iterator[Bar]:
         how = self.readings["branching"]

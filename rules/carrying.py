@@ -1,7 +1,8 @@
 """Which links carry a mind on (semantics.md §4): those of the kinds that a view lets carry, as readings narrow them.
 
 A `rebuild` only where `reconstruction` is `same`, unless its measured drift exceeds `max_drift`; `unknown` where
-`reconstruction` is `same` or `unknown_cache` is `carry`. A link marked `edited` does not where `edits` is `cut`.
+`reconstruction` is `same` or `unknown_cache` is `carry`. A link marked `edited` does not where `edits` is `cut`. Nor
+does an own link whose stage rests less on the one that it comes from than `least_connectedness` asks for, as measured.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def carried_links(stages: StageTable, declaration: Declaration, readings: Readin
     >>> turns = [{"role": "user", "model": "m", "server": "a"}, {"role": "assistant", "server": "b"}]
     >>> world = {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
     >>> stages = StageTable.of(facts_from_data(world))
-    >>> others = {"unknown_cache": "carry", "edits": "carry", "max_drift": np.inf}
+    >>> others = {"unknown_cache": "carry", "edits": "carry", "max_drift": np.inf,
+    ...     "least_connectedness": 0.0}
     >>> by_cache = Declaration(follow="own", carry=frozenset({"attention", "transfer", "rebuild", "unknown"}))
     >>> carried_links(stages, by_cache, {**others, "reconstruction": "same"}).tolist()
     [-1, 0]
@@ -54,6 +56,9 @@ def carried_links(stages: StageTable, declaration: Declaration, readings: Readin
     max_drift = float(readings["max_drift"])
     if max_drift != np.inf:
         kept = without((kind == REBUILD) & (stages.drift > max_drift))
+    least = float(readings["least_connectedness"])
+    if least:
+        kept = without((stages.own_kl < least) & (stages.own == parent))
     return parent if kept is None else np.where(kept, parent, -1)
 
 

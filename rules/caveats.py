@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rules.carrying import kinds_that_carry
+from rules.carrying import followed, kinds_that_carry
 from rules.readings import Readings
 from rules.view import Tally, Verdict, View
 from traces.stages import REBUILD, UNKNOWN, StageTable
@@ -34,6 +34,14 @@ def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdic
         yield from _of_passes(stages, verdict)
     if "links" in rests_on:
         yield from _of_links(stages, view, readings)
+    if view.declaration is not None and view.declaration.linked and readings["least_connectedness"]:
+        own = (stages.own >= 0) & (followed(stages, view.declaration)[0] == stages.own)
+        unmeasured = int((own & np.isnan(stages.own_kl)).sum())
+        if unmeasured:
+            yield (
+                f"how far stages rest on what they come from was not measured for {unmeasured:,} of {int(own.sum()):,} "
+                "links; least_connectedness does not cut them"
+            )
     if "servers" in rests_on:
         unknown = int((stages.server < 0).sum())
         if unknown:

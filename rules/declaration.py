@@ -28,7 +28,7 @@ SHARED = "shared"
 CARRIERS = (*LINKS, SHARED)
 """Kinds of link that a view may let carry: those of a stage's path, and `shared` from another conversation."""
 
-_ON_LINKS = ("reconstruction", "branching", "unknown_cache", "edits", "max_drift")
+_ON_LINKS = ("reconstruction", "branching", "unknown_cache", "edits", "max_drift", "least_connectedness")
 _ON_REGIONS = ("user_turns", "outside")
 
 

@@ -48,31 +48,36 @@ class Reading:
 
 @dataclass(frozen=True)
 class NumberReading(Reading):
-    """A reading whose value is a number >= 0; infinity (null) by default."""
+    """A reading whose value is a number >= 0, a bound on what was measured; by default one that bounds nothing.
+
+    `no_bound`: infinity (null) for the most that there may be, 0 for the least that there must be.
+    """
+
+    no_bound: float = math.inf
 
     @property
     def default(self) -> Value:
-        """Infinity: no bound."""
-        return math.inf
+        """No bound."""
+        return self.no_bound
 
     @property
     def domain(self) -> str:
         """What may be chosen, in words."""
-        return "a number >= 0, or inf for no bound"
+        return f"a number >= 0{', or inf' if self.no_bound else '; 0'} for no bound"
 
     def parsed(self, value: object) -> Value:
-        """A bound, from text or Python; None and "inf" are infinity.
+        """A bound, from text or Python; None is none. Raises `TraceError` for what is no such number.
 
-        >>> MAX_DRIFT.parsed("0.01"), MAX_DRIFT.parsed(None)
-        (0.01, inf)
+        >>> MAX_DRIFT.parsed("0.01"), MAX_DRIFT.parsed(None), LEAST_CONNECTEDNESS.parsed(None)
+        (0.01, inf, 0.0)
         """
         if value is None or value in ("null", "none"):
-            return math.inf
+            return self.no_bound
         try:
             number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
         except (ValueError, OverflowError):
             number = math.nan
-        if not number >= 0:
+        if not number >= 0 or (math.isinf(number) and self.no_bound != math.inf):
             raise TraceError(f"reading {self.name}", f"its value is {quoted(value)}", self.domain)
         return number
 
@@ -122,7 +127,21 @@ MAX_DRIFT = NumberReading(
     "fn 4",
 )  # fmt: skip
 
-ALL = (RECONSTRUCTION, USER_TURNS, RECURRENCE, BRANCHING, UNKNOWN_CACHE, WEIGHTS, EDITS, OUTSIDE, MAX_DRIFT)
+LEAST_CONNECTEDNESS = NumberReading(
+    "least_connectedness", (),
+    "How far, in nats, must a stage rest on the one that its own link comes from, for the mind to go on? So much its "
+    "predictions must change when that stage is hidden from it.",
+    "open (§2.1)",
+    no_bound=0.0,
+)  # fmt: skip
+
+ALL = (
+    RECONSTRUCTION, USER_TURNS, RECURRENCE, BRANCHING, UNKNOWN_CACHE, WEIGHTS, EDITS, OUTSIDE, MAX_DRIFT,
+    LEAST_CONNECTEDNESS,
+)  # fmt: skip
+
+NOT_BUILT_IN = (LEAST_CONNECTEDNESS,)
+"""Readings that no built-in view has, and that a view of one's own may have, or a name in brackets."""
 
 
 def complete(

@@ -22,7 +22,7 @@ from worlds import random_world, worlds
 from individuation import compare, individuate, open_trace
 from individuation.disagreement import NOT_FOLLOWED, RULE
 from individuation.view_on_readings import named_view, on_readings
-from rules.readings import ALL
+from rules.readings import ALL, NOT_BUILT_IN
 from rules.registry import VIEWS
 from rules.view import Partition, View
 from traces.stages import LINKS
@@ -35,7 +35,11 @@ REVERSED = {
     "incomparable": "incomparable",
     None: None,
 }
-READINGS = {reading.name: (*reading.values, *((0.0, 0.01) if not reading.values else ())) for reading in ALL}
+READINGS = {
+    reading.name: (*reading.values, *((0.0, 0.01) if not reading.values else ()))
+    for reading in ALL
+    if reading not in NOT_BUILT_IN
+}
 
 some_readings = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in READINGS.items()})
 

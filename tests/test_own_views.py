@@ -9,21 +9,26 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from worlds import alternatives, random_world
 
 from individuation import TraceError, individuate, open_trace, overview, why
 from individuation.criteria import find_view
+from individuation.ranges import over_readings
+from individuation.reasons import Connection
 from individuation.view_files import read_view
 from rules.declaration import ATTRIBUTES, MAY_BE_UNKNOWN, Declaration
 from rules.declared import declared
 from rules.readings import ALL, complete
 from rules.registry import VIEWS
 from traces.stages import LINKS
+from traces.together import together
 
 DECLARED = [view for view in VIEWS.values() if view.declaration is not None]
-EXAMPLES = ("thin-identity", "lineage", "collective")
+EXAMPLES = ("thin-identity", "lineage", "collective", "connected")
 
 
 def as_toml(view, name):
@@ -100,7 +105,7 @@ def test_what_any_declaration_counts_is_what_its_links_and_attributes_say_one_by
     """The rules, which look at all links at once, against explanations, which judge them one at a time."""
     rng = random.Random(seed)
     for _ in range(50):
-        trace, view = open_trace(random_world(rng)), random_declaration(rng)
+        trace, view = open_trace(random_world(rng, recorded=True)), random_declaration(rng)
         readings = some_readings(rng, view)
         minds = individuate(trace, view, **readings).minds
         names = [trace.stages().name(row) for row in range(len(trace.stages()))]
@@ -187,6 +192,147 @@ def test_a_collective_joins_conversations_that_share_a_computed_prefix():
     found = why(world, "a/0", "b/1", "examples/views/collective.toml")
     assert found.same
     assert [link.kind for link in found.evidence.links] == ["attention", "shared", "attention"]
+
+
+def rested(*measured):
+    """A conversation whose turns rest on the one before by so many nats; None: not measured."""
+    turns = [{"role": "user", "tokens": 5, "model": "m", "server": "s"}]
+    for number, kl in enumerate(measured):
+        turns.append(
+            {"role": "assistant", "tokens": 5} | ({} if kl is None else {"connections": {f"c/{number}": {"kl": kl}}})
+        )
+    return {"individuation": 1, "models": {"m": {}}, "conversations": {"c": {"turns": turns}}}
+
+
+CONNECTED = "examples/views/connected.toml"
+
+
+@pytest.mark.parametrize(
+    ("least", "minds"),
+    [
+        (0.0, [4]), (0.02, [4]), (0.020001, [2, 2]), (0.3, [2, 2]), (0.31, [1, 1, 2]), (9, [1, 1, 2]),
+    ],
+)  # fmt: skip
+def test_a_link_carries_only_where_its_stage_rests_enough_on_what_it_comes_from(least, minds):
+    # The last link was not measured, and carries.
+    result = individuate(rested(0.3, 0.02, None), CONNECTED, least_connectedness=least)
+    assert [len(mind.stages) for mind in result.minds] == minds
+    caveat = [
+        "how far stages rest on what they come from was not measured for 1 of 3 links; least_connectedness does not cut them"
+    ]
+    assert [said for said in result.caveats if "rest on" in said] == (caveat if least else [])
+
+
+def test_what_a_stage_is_connected_to_beyond_its_own_link_makes_no_difference():
+    world = rested(0.3, 0.02, 0.3)
+    world["conversations"]["c"]["turns"][3]["connections"]["c/1"] = {"kl": 0.0}
+    assert individuate(world, CONNECTED, least_connectedness=0.1).count == 2
+
+
+def test_across_another_models_turn_it_is_the_own_link_that_must_be_strong_enough():
+    turns = [
+        {"role": "user", "model": "m"}, {"role": "assistant", "model": "n"},
+        {"role": "assistant", "model": "m", "connections": {"c/0": {"kl": 0.5}, "c/1": {"kl": 0.001}}},
+    ]  # fmt: skip
+    world = {"individuation": 1, "models": {"m": {}, "n": {}}, "conversations": {"c": {"turns": turns}}}
+    assert [mind.stages for mind in individuate(world, CONNECTED, least_connectedness=0.1).minds] == [
+        ("c/0", "c/2"), ("c/1",),
+    ]  # fmt: skip
+    assert individuate(world, CONNECTED, least_connectedness=0.6).count == 3
+
+
+def test_a_view_that_follows_the_stage_before_asks_it_of_own_links_only(tmp_path):
+    path = tmp_path / "before.toml"
+    text = linked("[fixed]\nleast_connectedness = 0.1", follow="previous", carry=[*LINKS])
+    path.write_text(text, encoding="utf-8")
+    turns = [
+        {"role": "user", "model": "m"}, {"role": "assistant", "connections": {"c/0": {"kl": 0.01}}},
+        {"role": "assistant", "model": "n", "connections": {"c/1": {"kl": 0.01}}},
+    ]  # fmt: skip
+    world = {"individuation": 1, "models": {"m": {}, "n": {}}, "conversations": {"c": {"turns": turns}}}
+    result = individuate(world, str(path))
+    assert [mind.stages for mind in result.minds] == [("c/0",), ("c/1", "c/2")]
+    assert not any("rest on" in said for said in result.caveats)
+
+
+def test_how_the_count_hangs_on_the_least_connectedness_is_told_at_each_value_that_was_measured():
+    world = rested(0.3, 0.02, 0.3, 0.0, 0.3001)
+    view = find_view(CONNECTED)
+    found = over_readings(view, open_trace(world).stages(), view.complete({"least_connectedness": 0}))
+    mover = next(mover for mover in found.movers if mover.reading == "least_connectedness")
+    by_bound = dict(mover.counts)
+    assert by_bound == {0.0: 1, 0.01: 2, 0.03: 3, 0.3001: 5, 0.4: 6}
+    for bound, count in by_bound.items():
+        assert individuate(world, view, least_connectedness=bound).count == count
+    assert str(found.range) == "1-6"
+
+
+def test_a_built_in_view_takes_a_least_connectedness_in_brackets_and_nowhere_else(run, tmp_path):
+    world = rested(0.3, 0.02, None)
+    assert individuate(world, find_view("virtual-instance[least_connectedness=0.1]")).count == 2
+    assert individuate(world, find_view("instance-persona[least_connectedness=0.1, recurrence=same]")).count == 0
+    assert individuate(world, find_view("thread[least_connectedness=0.1]")).count == 2
+    for name in ("model[least_connectedness=0.1]", "forward-pass[least_connectedness=0.1]"):
+        with pytest.raises(TraceError, match="least_connectedness"):
+            find_view(name)
+    with pytest.raises(TraceError, match='no reading "least_connectedness"'):
+        individuate(world, "virtual-instance", least_connectedness=0.1)
+    for value in ("inf", "-1", "nan", "much"):
+        with pytest.raises(TraceError, match="reading least_connectedness") as caught:
+            find_view(f"thread[least_connectedness={value}]")
+        assert caught.value.expected == "a number >= 0; 0 for no bound"
+
+
+def test_why_says_how_far_the_two_rest_on_each_other_and_what_bound_would_part_them():
+    world = rested(0.3, 0.02, 0.5)
+    world["conversations"]["c"]["turns"][3]["connections"]["c/0"] = {"kl": 0.125, "mass": 0.0625}
+    found = why(world, "c/0", "c/3", CONNECTED)
+    assert found.same
+    assert [link.kl for link in found.evidence.links] == [0.3, 0.02, 0.5]
+    assert found.connection == Connection("c/3", "c/0", 0.0625, 0.125)
+    assert found.to_dict()["connection"]["kl"] == 0.125
+    assert (
+        "Quasi-psychological connectedness of the two, as measured: c/3 gives c/0 6.2% of its attention; with c/0 hidden, "
+        "it predicts otherwise by 0.12 nats (§2.1)." in str(found)
+    )
+    parted = why(world, "c/3", "c/0", CONNECTED, least_connectedness=0.1)
+    assert not parted.same
+    assert "x attention   connected by 0.02 nats, less than least_connectedness=0.1 asks for" in str(parted)
+    assert [(other.reading, other.value) for other in parted.otherwise] == [("least_connectedness", 0.0)]
+    assert [(other.reading, other.value) for other in why(world, "c/1", "c/2", CONNECTED, least_connectedness=0).otherwise] == [
+        ("least_connectedness", 0.03),
+    ]  # fmt: skip
+    for told in (found, parted):
+        assert told.verify(world)
+        assert not replace(told, connection=replace(told.connection, kl=0.126)).verify(world)
+        assert not replace(told, connection=None).verify(world)
+    weaker = (replace(found.evidence.links[0], kl=0.31), *found.evidence.links[1:])
+    assert not replace(found, evidence=replace(found.evidence, links=weaker)).verify(world)
+
+
+def test_connections_stay_where_they_are_when_recordings_are_counted_together_and_rows_put_in_order():
+    branch = {
+        "parent": "z",
+        "at": 1,
+        "turns": [{"role": "assistant", "connections": {"z/0": {"kl": 0.25, "mass": 0.5}}}],
+    }
+    first = {"role": "user", "model": "m", "server": "s"}
+    # "a" stands before its parent in the record.
+    world = {"individuation": 1, "models": {"m": {}}, "conversations": {"a": branch, "z": {"turns": [first]}}}
+    stages = together([open_trace(rested(0.3)).recordings[0], open_trace(world).recordings[0]])
+    named = [
+        (stages.name(s), stages.name(o)) for s, o in zip(stages.connection_stage, stages.connection_source, strict=True)
+    ]
+    assert sorted(pair[0].partition(":")[2] + " " + pair[1].partition(":")[2] for pair in named) == [
+        "a/0 z/0",
+        "c/1 c/0",
+    ]
+    for later, earlier in zip(stages.connection_stage.tolist(), stages.connection_source.tolist(), strict=True):
+        assert stages.own[later] == stages.previous[later] == earlier
+        assert stages.connection(later, earlier)[1] == stages.own_kl[later] == stages.previous_kl[later]
+        assert stages.connection(earlier, later) == (None, None)
+    assert sorted(stages.own_kl[~np.isnan(stages.own_kl)].tolist()) == [0.25, 0.3]
+    assert sorted(stages.previous_mass[~np.isnan(stages.previous_mass)].tolist()) == [0.5]
 
 
 GOOD = """

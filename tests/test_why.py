@@ -35,7 +35,7 @@ def explanations(seed, how_many, views=None):
     """Explanations of random pairs of stages on random traces, under random views and readings."""
     rng = random.Random(seed)
     while how_many > 0:
-        trace = open_trace(random_world(rng))
+        trace = open_trace(random_world(rng, recorded=True))
         stages = trace.stages()
         for view in views or VIEWS.values():
             readings = some_readings(rng, view)

@@ -293,7 +293,7 @@ def _turn(world: World, path: list[Step], name: str) -> dict[str, Any]:
 
 
 def _measured(draw: Draw, turn: dict[str, Any], path: list[Step]) -> None:
-    """Where the turn starts in its cache, and how much earlier stages bear on it: no view looks at either."""
+    """Where the turn starts in its cache, and how much earlier stages bear on it: no built-in view looks at either."""
     if draw.boolean(0.3):
         turn["start"] = draw.integer(0, 9)
     connections = {}
@@ -427,5 +427,6 @@ def random_world(rng: random.Random, **size: Any) -> Trace:
 
 
 def alternatives(reading: Any, value: Any) -> list[Any]:
-    """The other values of a reading; of a bound, none at all and infinity."""
-    return [other for other in reading.values or (0.0, float("inf")) if other != value]
+    """The other values of a reading; of the most that there may be 0 and infinity, of the least some bounds."""
+    bounds = (0.0, 0.0075, 0.1, 2.0) if getattr(reading, "no_bound", None) == 0 else (0.0, float("inf"))
+    return [other for other in reading.values or bounds if other != value]

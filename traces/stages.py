@@ -114,6 +114,14 @@ class StageTable:
     probability `chance_value[i]`; the rest of one is for no region. `region` holds the most probable outcome. Without
     rows where the labelling does not use stated regions.
     """
+    connection_stage: Longs
+    connection_source: Longs
+    connection_mass: Floats
+    connection_kl: Floats
+    """Row i says how far stage `connection_stage[i]` rests on the earlier stage `connection_source[i]` of its path, as
+    measured: the share of attention that it gives it, and the nats by which its predictions change without it
+    (`traces.vocabulary.Connection`); NaN where not measured.
+    """
     merged_by_name: bool = False
     """Whether models were taken for one because of their names alone."""
 
@@ -185,6 +193,10 @@ class StageTable:
             chance_stage=regions.chances.turn,
             chance_region=regions.chances.region,
             chance_value=regions.chances.value,
+            connection_stage=facts.connections.turn,
+            connection_source=facts.connections.source,
+            connection_mass=facts.connections.mass,
+            connection_kl=facts.connections.kl,
             merged_by_name=any(same != key and facts.models[key].digest is None for key, same in identity.items()),
         )
         return stages if isinstance(order, range) else _reordered(stages, np.array(order), table)
@@ -227,6 +239,43 @@ class StageTable:
     def before(self) -> Longs:
         """Tokens before each stage on its path. Only meaningful where `tokens_known`."""
         return sums_from_root(self.previous, self.tokens) - self.tokens
+
+    @cached_property
+    def own_kl(self) -> Floats:
+        """How far each stage rests on the stage that its own link comes from, in nats; NaN where not measured."""
+        return self._measured_at(self.own, self.connection_kl)
+
+    @cached_property
+    def previous_kl(self) -> Floats:
+        """How far each stage rests on the stage just before, in nats; NaN where not measured."""
+        return self._measured_at(self.previous, self.connection_kl)
+
+    @cached_property
+    def previous_mass(self) -> Floats:
+        """The share of attention that each stage gives to the stage just before; NaN where not measured."""
+        return self._measured_at(self.previous, self.connection_mass)
+
+    def _measured_at(self, origin: Longs, measured: Floats) -> Floats:
+        found = np.full(len(self), np.nan)
+        of_origin = origin[self.connection_stage] == self.connection_source
+        found[self.connection_stage[of_origin]] = measured[of_origin]
+        return found
+
+    def connection(self, later: int, earlier: int) -> tuple[float | None, float | None]:
+        """The attention mass and the KL divergence measured between two stages; None where not measured."""
+        keys, order = self._connection_keys
+        key = later * len(self) + earlier
+        place = int(np.searchsorted(keys, key))
+        if place == len(keys) or int(keys[place]) != key:
+            return None, None
+        mass, kl = float(self.connection_mass[order[place]]), float(self.connection_kl[order[place]])
+        return None if np.isnan(mass) else mass, None if np.isnan(kl) else kl
+
+    @cached_property
+    def _connection_keys(self) -> tuple[Longs, Longs]:
+        keys = self.connection_stage * len(self) + self.connection_source
+        order = np.argsort(keys)
+        return keys[order], order
 
     @cached_property
     def worked_out(self) -> dict[tuple[object, ...], Any]:
@@ -394,6 +443,8 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
         recorded=order.astype(np.int32),
         belief_stage=new_row[stages.belief_stage],
         chance_stage=new_row[stages.chance_stage],
+        connection_stage=new_row[stages.connection_stage],
+        connection_source=new_row[stages.connection_source],
         **columns,
         **links,
     )

@@ -130,6 +130,8 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
             "shared": _shifted(table.shared, stages),
             "belief_stage": table.belief_stage + stages,
             "chance_stage": table.chance_stage + stages,
+            "connection_stage": table.connection_stage + stages,
+            "connection_source": table.connection_source + stages,
             "chance_region": regions[table.chance_region],
             "belief_proposition": table.belief_proposition + propositions,
             **{name: getattr(table, name) for name in _AS_THEY_ARE},
@@ -181,7 +183,7 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
 
 _AS_THEY_ARE = (
     "ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "turn", "belief_holds",
-    "chance_value",
+    "chance_value", "connection_mass", "connection_kl",
 )  # fmt: skip
 
 

@@ -209,6 +209,8 @@ def _said(cause: Cause) -> str:
             return _BARRED[name]
         case "max_drift":
             return f"its drift is {cause.values[0]}, more than max_drift={cause.values[1]} allows"
+        case "least_connectedness":
+            return f"connected by {cause.values[0]} nats, less than least_connectedness={cause.values[1]} asks for"
         case "branching":
             return f"the conversation branches, also to {cause.values[1]} (branching={cause.values[0]})"
         case name if name in LINKS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +26,6 @@ from individuation.report.markup import (
 )
 from individuation.report.stage_facts import details_of
 from individuation.result import Result
-from rules.readings import NumberReading
 from rules.view import Tally
 
 MOST_MINDS = 40
@@ -140,7 +140,7 @@ def _readings(result: Result) -> Content:
     chosen = []
     for reading in result.criterion.readings:
         value = result.readings[reading.name]
-        default = None if isinstance(reading, NumberReading) else reading.default
+        default = None if reading.default == math.inf else reading.default
         if value != default:
             chosen.append(f"{reading.name}={'inf' if value is None else value}")
     left = len(result.criterion.readings) - len(chosen)
