@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from individuation.cache_history import cache_history
 from traces.facts import Facts
 from traces.labelling import labelling_names, regions_of
 from traces.stages import LINKS, StageTable
@@ -60,6 +61,8 @@ def contents(facts: Facts) -> dict[str, Any]:
             )
             if n
         },
+        "cache history": cache_history(facts),
+        "connections": _connections(facts),
         "edited": int(stages.edited.sum()) or None,
         "coordinates": {name: _probe(facts, number, name) for number, name in enumerate(facts.probes)},
         "per token": _per_token(details),
@@ -113,6 +116,16 @@ def _probe(facts: Facts, number: int, name: str) -> dict[str, Any]:
 def _per_token(details: Any) -> dict[str, Any]:
     grids = [detail.token_coordinates for detail in details.values() if detail.token_coordinates is not None]
     return {"turns": len(grids), "readings": sum(grid.size for grid in grids)} if grids else {}
+
+
+def _connections(facts: Facts) -> dict[str, Any]:
+    table = facts.connections
+    said: dict[str, Any] = {"pairs of stages": len(table)} if len(table) else {}
+    for name, values in (("attention mass", table.mass), ("KL divergence (nats)", table.kl)):
+        measured = values[~np.isnan(values)]
+        if len(measured):
+            said[name] = {"from": float(measured.min()), "to": float(measured.max())}
+    return said
 
 
 def _labelling(facts: Facts, name: str) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def test_the_trace_format_page_names_every_field_word_and_limit():
     records = (
         vocabulary.TraceDocument, vocabulary.Model, vocabulary.Server, vocabulary.Space, vocabulary.Probe,
         vocabulary.Intervention, vocabulary.KVCache, vocabulary.TokenCoordinates, vocabulary.Turn,
-        vocabulary.Conversation, vocabulary.Labelling,
+        vocabulary.Conversation, vocabulary.Labelling, vocabulary.CacheSpan, vocabulary.Connection,
     )  # fmt: skip
     for record in records:
         for name, field in record.model_fields.items():

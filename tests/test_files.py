@@ -569,3 +569,168 @@ def test_a_recorded_cache_that_cannot_be_is_refused(caches, found):
     }
     with pytest.raises(TraceError, match=found):
         facts_from_data(world)
+
+
+def two_models(**more):
+    """Two models with a space each on an axis of the same name, and a probe each at the same layer."""
+    space = {"axes": ["x"], "layer": 2, "regions": {"high": {"x": [1, None]}, "low": {"x": [None, 0]}}}
+    return {
+        "individuation": 1,
+        "models": {"m": {}, "n": {}, "unread": {}},
+        "spaces": {name: {**space, "model": name} for name in ("m", "n", "unread")},
+        "probes": {"x of m": {"axis": "x", "layer": 2}, "x of n": {"axis": "x", "layer": 2}},
+        "conversations": {
+            "c": {
+                "turns": [
+                    {"role": "assistant", "model": "m", "at": {"x of m": 5.0}},
+                    {"role": "assistant", "model": "n", "at": {"x of n": -5.0, **more}},
+                    {"role": "assistant", "model": "n"},
+                ]
+            }
+        },
+    }
+
+
+def test_each_models_own_probe_is_read_where_several_fit(tmp_path):
+    world = two_models()
+    # The third space has no reading at all, and may be of either probe.
+    world["spaces"].pop("unread")
+    assert regions(world) == ["high", "low", None]
+    save(tmp_path / "t.db", [facts_from_data(world)])
+    assert regions(tmp_path / "t.db") == ["high", "low", None]
+    (tmp_path / "s.json").write_text(json.dumps({"individuation": 1, "spaces": {"again": world["spaces"]["n"]}}))
+    add_labelling(tmp_path / "t.db", "again", read_spaces(tmp_path / "s.json"))
+    assert regions(tmp_path / "t.db", "again") == [None, "low", None]
+
+
+def test_several_probes_of_one_model_are_still_refused():
+    with pytest.raises(TraceError, match="recorded 2 times"):
+        regions(two_models(**{"x of m": 3.0}))
+
+
+def history(run, path):
+    return json.loads(run("info", path, "-f", "json").stdout)
+
+
+def test_info_tells_a_conversations_cache_history(run, tmp_path):
+    world = everything()
+    world["labellings"] = {}
+    save(tmp_path / "t.db", [facts_from_data(world)])
+    told = history(run, tmp_path / "t.db")
+    assert told["cache history"] == {
+        "c1": [
+            {
+                "cache": "k1", "turns": "0-1", "how": "decoded", "server": "new-york", "entries": 7,
+                "origins": {"prefilled": 7},
+            },
+            {
+                "cache": "k2", "turns": "2", "how": "transferred", "from": "k1", "server": "no", "positions": 10,
+                "drift": 0.0, "drift_mean": 0.0, "drift_kl": 0.5, "time": "2026-04-14T16:33:03+00:00", "entries": 9,
+                "origins": {"transferred": 5, "edited": 4},
+                "taken over": [
+                    {"entries": "0-4", "how": "transferred", "from": "k1", "from_start": 2},
+                    {"entries": "5-8", "how": "edited", "from": "k1", "from_start": 0},
+                ],
+            },
+        ]
+    }  # fmt: skip
+    assert told["connections"] == {
+        "pairs of stages": 2, "attention mass": {"from": 0.25, "to": 0.25}, "KL divergence (nats)": {"from": 1.5, "to": 1.5},
+    }  # fmt: skip
+    shown = " ".join(run("info", tmp_path / "t.db").stdout.split())
+    assert "cache history c1: k1 at turns 0-1: decoded on new-york; 7 entries: 7 prefilled" in shown
+    assert (
+        "c1: k2 at turn 2: transferred from k1 on no (10 entries, drift 0, drift mean 0, drift kl 0.5); 9 entries"
+        in shown
+    )
+    assert "5 transferred, 4 edited (0-4 from k1, 5-8 from k1)" in shown
+
+
+def test_a_long_cache_history_is_cut_in_the_table_and_whole_in_json(run, tmp_path):
+    caches = {f"k{number}": {"model": "m", "how": "prefilled"} for number in range(30)}
+    turns = [{"role": "user", "model": "m", "kv": name} for name in caches]
+    write(
+        facts_from_data({**more(), "models": {"m": {}}, "caches": caches, "conversations": {"c": {"turns": turns}}}),
+        tmp_path / "t.json",
+    )
+    assert len(history(run, tmp_path / "t.json")["cache history"]["c"]) == 30
+    assert "and 6 more (--format json" in run("info", tmp_path / "t.json").stdout
+
+
+@pytest.mark.parametrize(
+    ("spans", "found"),
+    [
+        ([{"start": 1, "end": 2, "how": "decoded"}], "begins at 1, but is first"),
+        ([{"start": 0, "end": 2, "how": "decoded"}, {"start": 3, "end": 4, "how": "decoded"}], "ends at 2"),
+        ([{"start": 0, "end": 2, "how": "decoded"}, {"start": 1, "end": 4, "how": "decoded"}], "ends at 2"),
+        ([{"start": 0, "end": 0, "how": "decoded"}], "end is 0"),
+        ([{"start": 3, "end": 2, "how": "decoded"}], "from 3 to 2"),
+        ([{"start": 0, "end": 2, "how": "decoded", "from_start": 1}], "from is missing"),
+        ([{"start": 0, "end": 2, "how": "transferred"}], "were transferred, but `from` is missing"),
+        ([{"start": 0, "end": 2, "how": "shared", "from": "x"}], 'no cache "x"'),
+        ([{"start": 0, "end": 2, "how": "shared", "from": "k"}], "in the end from itself"),
+        ([{"start": 0, "end": 2, "how": "shared", "from": "l"}], "in the end from itself"),
+        ([{"start": 0, "end": 2, "how": "shared", "from": "n"}], "a cache of another model"),
+        ([{"start": 0, "end": 9, "how": "shared", "from": "o"}], "has only 4"),
+        ([{"start": 0, "end": 2, "how": "decoded", "server": "x"}], 'no server "x"'),
+        ([{"start": 0, "end": 2, "how": "grown"}], 'how is "grown"'),
+        ([{"start": 0, "end": 2, "how": "decoded", "till": 3}], 'no field "till"'),
+        ({}, "spans"),
+    ],
+)  # fmt: skip
+def test_spans_that_leave_an_entry_without_one_origin_are_refused(spans, found):
+    world = {
+        **more(), "models": {"m": {}, "n": {}}, "conversations": {},
+        "caches": {
+            "k": {"model": "m", "how": "decoded", "spans": spans},
+            "l": {"model": "m", "how": "decoded", "from": "k"},
+            "n": {"model": "n", "how": "decoded"},
+            "o": {"model": "m", "how": "decoded", "spans": [{"start": 0, "end": 4, "how": "decoded"}]},
+        },
+    }  # fmt: skip
+    with pytest.raises(TraceError, match=found):
+        facts_from_data(world)
+
+
+@pytest.mark.parametrize(
+    ("connections", "found"),
+    [
+        ({"c/1": {"mass": 0.5}}, "not before this turn"),
+        ({"c/2": {"mass": 0.5}}, "not before this turn"),
+        ({"d/0": {"mass": 0.5}}, "not before this turn"),
+        ({"c/9": {"mass": 0.5}}, "c/ORDINAL with an ordinal below 3"),
+        ({"c": {"mass": 0.5}}, "CONVERSATION/ORDINAL"),
+        ({"x/0": {"mass": 0.5}}, 'no conversation "x"'),
+        ({"c/0": {}}, "neither mass nor kl"),
+        ({"c/0": {"mass": 1.5}}, "mass is 1.5"),
+        ({"c/0": {"kl": -1}}, "kl is -1"),
+        ({"c/0": {"mass": 0.5, "mass_by_layer": [2]}}, "mass_by_layer"),
+        ({"c/0": {"weight": 0.5}}, 'no field "weight"'),
+        ({"c/0": 0.5}, "c/0 is 0.5"),
+    ],
+)
+def test_connections_that_cannot_be_are_refused(connections, found):
+    turns = [{"role": "user", "model": "m"}, {"role": "user", "connections": connections}, {"role": "user"}]
+    other = {"turns": [{"role": "user", "model": "m"}]}
+    world = {**more(), "models": {"m": {}}, "conversations": {"c": {"turns": turns}, "d": other}}
+    with pytest.raises(TraceError, match=found):
+        facts_from_data(world)
+
+
+def test_a_connection_may_reach_into_the_conversations_that_a_branch_comes_from():
+    turn = {"role": "user", "model": "m"}
+    measured = {"a/0": {"mass": 0.5}, "b/0": {"kl": 0.25}}
+    world = {
+        **more(),
+        "models": {"m": {}},
+        "conversations": {
+            "b": {"parent": "a", "at": 1, "turns": [turn, turn]},
+            "c": {"parent": "b", "at": 2, "turns": [{**turn, "connections": measured}]},
+            "a": {"turns": [turn, turn]},
+        },
+    }
+    data = document_data(facts_from_data(world))
+    assert data["conversations"]["c"]["turns"][0]["connections"] == measured
+    world["conversations"]["c"]["turns"][0]["connections"] = {"b/1": {"mass": 0.5}}
+    with pytest.raises(TraceError, match="not before this turn"):
+        facts_from_data(world)

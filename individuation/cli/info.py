@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+LONGEST_HISTORY = 24
+"""How many uses of caches the table lists."""
+
 
 @click.command(
     epilog="""
@@ -43,11 +46,22 @@ def _table(content: dict[str, Any]) -> None:
     for section, value in content.items():
         if section == "title" or value in (None, {}, []):
             continue
-        if isinstance(value, dict):
+        if section == "cache history":
+            rows += _histories(value)
+        elif isinstance(value, dict):
             rows += [(section if i == 0 else "", f"{name}: {_said(of)}") for i, (name, of) in enumerate(value.items())]
         else:
             rows.append((section, _said(value)))
     out.print(table([("", "left"), ("", "fold")], rows))
+
+
+def _histories(histories: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str]]:
+    from individuation.cache_history import told
+
+    lines = [f"{conversation}: {told(row)}" for conversation, rows in histories.items() for row in rows]
+    if len(lines) > LONGEST_HISTORY:
+        lines[LONGEST_HISTORY:] = [f"and {len(lines) - LONGEST_HISTORY:,} more (--format json lists them all)"]
+    return [("cache history" if i == 0 else "", line) for i, line in enumerate(lines)]
 
 
 def _said(value: Any) -> str:
