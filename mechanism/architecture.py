@@ -108,9 +108,9 @@ def _missing(model: nn.Module, architecture: Architecture) -> str | None:
     if not blocks:
         return f"{architecture.blocks}.0"
     inner = part(model, architecture.inner)
-    for name in (architecture.embedding, architecture.final_norm):
-        if part(inner, name) is None:
-            return f"{architecture.inner}.{name}"
+    for needed in (architecture.embedding, architecture.final_norm):
+        if part(inner, needed) is None:
+            return f"{architecture.inner}.{needed}"
     if architecture.input_norm and part(blocks[0], architecture.input_norm) is None:
         return f"{architecture.blocks}.0.{architecture.input_norm}"
     attention = part(blocks[0], architecture.attention)

@@ -211,7 +211,7 @@ def _reading(tensor: StoredTensor) -> Callable[[], str]:
 
 def _hashing(tensor: Tensor) -> Callable[[], str]:
     def hash_bytes() -> str:
-        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+        flat: Any = tensor.detach().to("cpu").contiguous().reshape(-1)
         return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
 
     return hash_bytes

@@ -15,6 +15,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from mechanism import device as devices
 from mechanism.architecture import (
@@ -134,6 +135,8 @@ class Host:
         with _quietly(), _naming(where, picked):
             folder, config = _config(where, source)
             _check_kind(where, config)
+            if source.is_dir():
+                weight_files(source)
             if picked is not None:
                 _check_memory(where, folder, config, wanted, picked)
             _check_pickles(folder)
@@ -222,7 +225,7 @@ def _config(where: str, source: Path) -> tuple[Path, Any]:
     if not _is_hub_name(where):
         raise TraceError(where, "there is no such folder", "a folder with a model, a name on the Hub, or organism")
     config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-    found = transformers.utils.cached_file(where, "config.json")
+    found = cached_file(where, "config.json")
     if found is None:
         raise TraceError(where, "there is no config.json in it", "a model repository")
     return Path(found).parent, config
@@ -241,10 +244,7 @@ def _check_kind(where: str, config: Any) -> None:
 def _check_memory(where: str, folder: Path, config: Any, wanted: torch.dtype | None, device: torch.device) -> None:
     stored = getattr(config, "dtype", None) or torch.float32
     dtype = wanted or (stored if isinstance(stored, torch.dtype) else torch.float32)
-    try:
-        files = weight_files(folder)
-    except TraceError:
-        files = []
+    files = _stored(folder)
     if files and files[0].suffix == ".safetensors":
         needed = devices.weight_bytes((tensor for path in files for tensor in stored_tensors(path)), wanted)
     elif files:
@@ -256,13 +256,14 @@ def _check_memory(where: str, folder: Path, config: Any, wanted: torch.dtype | N
     devices.check_fits(where, needed, dtype, device)
 
 
+def _stored(folder: Path) -> list[Path]:
+    """The weights in a folder; none where a snapshot of the Hub's has only its config yet."""
+    return weight_files(folder) if any(folder.glob("*.safetensors*")) or any(folder.glob("*.bin*")) else []
+
+
 def _check_pickles(folder: Path) -> None:
     """Refuse an unsafe pickle in words of ours, before transformers does."""
-    try:
-        files = weight_files(folder)
-    except TraceError:
-        return
-    for path in files:
+    for path in _stored(folder):
         if path.suffix != ".safetensors":
             safe_pickle(path)
 
@@ -277,17 +278,24 @@ def _model(
 ) -> Any:
     options: dict[str, Any] = {"dtype": dtype or "auto", "trust_remote_code": False, "weights_only": True}
     if tp_plan is not None:
-        options["tp_plan"] = tp_plan
+        options |= _tensor_parallel(tp_plan)
     else:
         options["device_map"] = device_map if device_map is not None else device
-    model, info = AutoModelForCausalLM.from_pretrained(
-        source if source.is_dir() else where, output_loading_info=True, **options
-    )
+    loader: Any = AutoModelForCausalLM
+    model, info = loader.from_pretrained(source if source.is_dir() else where, output_loading_info=True, **options)
     for found, told in (("missing_keys", "is not in the weights"), ("mismatched_keys", "has another shape there")):
         if keys := sorted(str(key) for key in info[found]):
             more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise TraceError(where, f"{keys[0]} {told}{more}", "weights that fit the config, none left to chance")
     return model
+
+
+def _tensor_parallel(plan: Any) -> dict[str, Any]:
+    try:
+        from transformers.distributed.configuration_utils import DistributedConfig
+    except ImportError:  # Before transformers 5.
+        return {"tp_plan": plan}
+    return {"distributed_config": DistributedConfig(tp_plan=plan)}
 
 
 def _base_named(adapter: Path) -> str:
@@ -315,7 +323,7 @@ def _adapted(model: Any, adapter: Path) -> tuple[Any, str]:
     import peft
 
     if not (adapter / "adapter_config.json").is_file():
-        found = transformers.utils.cached_file(str(adapter), "adapter_config.json") if not adapter.exists() else None
+        found = cached_file(str(adapter), "adapter_config.json") if not adapter.exists() else None
         if found is None:
             raise TraceError(str(adapter), "there is no adapter_config.json in it", "a LoRA adapter as peft saves it")
         adapter = Path(found).parent
@@ -327,10 +335,26 @@ def _adapted(model: Any, adapter: Path) -> tuple[Any, str]:
     # What changes a LoRA's effect beside its tensors: rank is in their shapes, the scaling is not.
     scaling = json.dumps({key: config.get(key) for key in _SCALING}, sort_keys=True)
     try:
-        adapted = peft.PeftModel.from_pretrained(model, str(adapter)).get_base_model()
+        adapted = peft.PeftModel.from_pretrained(model, str(adapter))
+        placed = set(peft.get_peft_model_state_dict(adapted))
     except (RuntimeError, ValueError, KeyError) as error:
         raise TraceError(str(adapter), "it does not fit the base model", "the base that it was trained on") from error
-    return adapted, f"{digest} {scaling}"
+    # peft leaves out, without a word, what finds no place in the model.
+    if astray := sorted(_names_of_tensors(adapter) - placed):
+        expected = "the base that it was trained on"
+        raise TraceError(str(adapter), f"it does not fit the base model, which has no place for {astray[0]}", expected)
+    return adapted.get_base_model(), f"{digest} {scaling}"
+
+
+def _names_of_tensors(folder: Path) -> set[str]:
+    names: set[str] = set()
+    for path in weight_files(folder):
+        names |= (
+            {tensor.name for tensor in stored_tensors(path)}
+            if path.suffix == ".safetensors"
+            else set(safe_pickle(path))
+        )
+    return names
 
 
 _SCALING = ("alpha_pattern", "lora_alpha", "r", "rank_pattern", "use_dora", "use_rslora")
