@@ -11,6 +11,7 @@ import minds
 import reasons
 import start
 import store
+import writer
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{today}, {chosen.stages:,} stages, medians of {chosen.repeat} alternating runs\n", flush=True)
     figures = []
-    for part in (start, minds, reasons, store):
+    for part in (start, minds, reasons, store, writer):
         measured = part.measure(chosen.stages, chosen.repeat)
         print(measuring.table(measured), end="\n\n", flush=True)
         figures += measured

@@ -33,8 +33,10 @@ READ = {
     "labelling": "id, name, own",
     "conversation": "id, key, parent_id, at, principal",
     "turn": "id, conversation_id, ordinal, role, tokens, model_id, server_id, cache, edited, kv_cache_id, drift, "
-    "shared_from_id",
-    "kv_cache": "id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time",
+    "shared_from_id, start",
+    "kv_cache": "id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time, "
+    "drift_mean, drift_json",
+    "connection": "turn_id, from_id, mass, kl",
     "coordinate": "turn_id, probe_id, value",
     "region_name": "id, name",
     "stated_region": "turn_id, region_name_id",
