@@ -178,6 +178,7 @@ def text_config(model: nn.Module) -> Any:
 def block_output(output: Tensor | tuple[Any, ...]) -> Tensor:
     """The residual stream (batch, positions, hidden) in what a block gives back: a bare tensor, or first of a tuple.
 
+    >>> import torch
     >>> block_output((torch.zeros(1, 2, 3), None)).shape
     torch.Size([1, 2, 3])
     """

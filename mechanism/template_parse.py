@@ -50,6 +50,8 @@ class Grammar:
         # Runs of blanks are added tokens in some vocabularies (Gemma), and no control tokens.
         added = {int(id_): str(token) for id_, token in tokenizer.added_tokens_decoder.items()}
         self._controls = {id_: token for id_, token in added.items() if token.strip()}
+        # Others are words of a model's with a meaning, as a tool call's tags are.
+        self._special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
 
     def coded(self, ids: Sequence[int]) -> Coded:
         """Token ids as text, each control token as one private character that the text does not have."""
@@ -90,7 +92,8 @@ class Grammar:
         """A reply's text, from the end of its header on: thinking, what is said, and tags. It may be unfinished."""
         opening, plain, closing = (coded.of(tag) for tag in self._reply_tags())
         text, pieces, at = coded.text[start:stop], [], 0
-        controls = set(coded.codes.values())
+        controls = {coded.codes[token] for token in self._special if token in coded.codes}
+        controls |= coded.controls(opening + plain + closing)
 
         def add(kind: str, said: str) -> None:
             if said:
@@ -191,10 +194,14 @@ class Grammar:
             if between is None:
                 continue
             closing, header = (coded.of(part) for part in between)
+            # A reply as generated need not begin with the blank that the template writes (Mistral).
+            optional = "" if header.strip() else header
+            header = header.strip() and header
             found = coded.text.find(closing + header, at) if coded.controls(closing + header) else -1
             key = (found, -len(closing + header))
             if found >= 0 and (best is None or key < best[:2]):
-                best = (*key, closing, header, role)
+                blanks = optional if coded.text.startswith(closing + optional, found) else ""
+                best = (*key, closing, header + blanks, role)
         return None if best is None else (best[0], best[2], best[3], best[4])
 
     def _between(self, plan: Plan, role: str) -> tuple[str, str] | None:
@@ -241,9 +248,9 @@ class Grammar:
 
     def _check_reply(self, coded: Coded, said: Sequence[Piece], turn: int) -> None:
         """Control tokens within a reply are only those of its thinking."""
-        allowed = coded.of("".join(self._reply_tags()))
+        allowed = set(coded.of("".join(self._reply_tags())))
         for piece in said:
-            if piece.kind == "t" and coded.controls(piece.text) - set(allowed):
+            if piece.kind == "t" and coded.controls(piece.text) - allowed:
                 raise self._unlike(coded, coded.text.find(piece.text), turn)
 
     def _unlike(self, coded: Coded, at: int, turn: int) -> TraceError:

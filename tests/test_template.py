@@ -284,6 +284,25 @@ def test_a_control_token_spelt_out_by_a_model_is_no_control_token():
     assert set(parsed.turns[1].marks[3:]) == {"c", "t"} or parsed.turns[1].marks.endswith("c" * len(spelt["input_ids"]))
 
 
+def test_a_reply_need_not_begin_with_the_blank_that_the_template_writes():
+    template = template_of("mistral")
+    asked = template.split([{"role": "user", "content": "Hi"}])
+    for reply in ("Hello", " Hello"):
+        parsed = template.parse([*asked.ids, *ids_of(template, reply)])
+        assert [turn.role for turn in parsed.turns] == ["user", "assistant"]
+        assert parsed.turns[1].text == "Hello"
+
+
+def test_control_tokens_that_are_not_special_are_words_of_a_reply():
+    template = template_of("qwen3")
+    asked = template.split([{"role": "user", "content": "Hi"}], generation_prompt=True)
+    parsed = template.parse([*asked.ids, *ids_of(template, "<tool_response>x</tool_response>")])
+    assert parsed.turns[1].text == "<tool_response>x</tool_response>"
+    assert set(parsed.turns[1].marks[len(asked.prompt) :]) == {"c"}
+    with pytest.raises(TraceError, match="does not write this"):
+        template.parse([*asked.ids, *ids_of(template, "x<|im_start|>y")])
+
+
 def test_tokens_that_are_no_whole_characters_are_found_in_their_turn():
     template = template_of("qwen3")
     asked = template.split([{"role": "user", "content": "Hi"}], generation_prompt=True)
