@@ -344,7 +344,23 @@ def test_a_trace_that_lacks_the_named_labelling_has_no_regions_in_it(tmp_path):
             },
             "k1",
             "k2",
-            "attention",
+            "transfer",
+        ),
+        (
+            {
+                "k1": {"how": "decoded"},
+                "j": {"how": "prefilled", "from": "k1"},
+                "k2": {"how": "transferred", "from": "j"},
+            },
+            "k1",
+            "k2",
+            "rebuild",
+        ),
+        (
+            {"k1": {"how": "decoded"}, "j": {"how": "prefilled"}, "k2": {"how": "decoded", "from": "j"}},
+            "k1",
+            "k2",
+            "rebuild",
         ),
         ({"k1": {"how": "decoded"}, "k2": {"how": "prefilled"}}, "k1", "k2", "rebuild"),
     ],
@@ -353,6 +369,22 @@ def test_a_recorded_cache_is_never_guessed_to_go_on(caches, first, second, kind)
     turns = ({"server": "a", **({"kv": first} if first else {})}, {"kv": second})
     opened = trace(*turns, caches={name: {"model": "m", **cache} for name, cache in caches.items()})
     assert links(opened) == [None, kind]
+
+
+@pytest.mark.parametrize(("start", "marked"), [(5, True), (3, False), (None, True)])
+def test_an_edit_on_the_way_marks_a_link_unless_it_lies_behind_what_the_turn_builds_on(start, marked):
+    spans = [
+        {"start": 0, "end": 3, "how": "shared", "from": "k1"},
+        {"start": 3, "end": 6, "how": "edited", "from": "k1"},
+    ]
+    caches = {
+        "k1": {"model": "m", "how": "decoded"},
+        "k2": {"model": "m", "how": "edited", "from": "k1", "spans": spans},
+        "k3": {"model": "m", "how": "decoded", "from": "k2"},
+    }
+    second = {"kv": "k3"} if start is None else {"kv": "k3", "start": start}
+    opened = trace({"server": "a", "kv": "k1"}, second, caches=caches)
+    assert opened.stages().edited.tolist() == [False, marked]
 
 
 def test_a_conversation_may_go_back_to_the_server_whose_cache_it_used_before():

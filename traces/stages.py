@@ -42,6 +42,8 @@ _CACHE_OF_DERIVATION = np.array(
 )  # fmt: skip
 """What a recorded derivation says of the stage's cache (semantics.md §3, end), by the code of `DERIVATIONS`."""
 
+_DECODED, _EDITED = DERIVATIONS.index("decoded"), DERIVATIONS.index("edited")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StageTable:
@@ -334,7 +336,7 @@ def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tup
     edited, drift = turns.edited, turns.drift
     recorded = turns.kv >= 0
     if recorded.any():
-        derived, applies, cache_edited = _from_cache_rows(facts.caches, turns.kv, own)
+        derived, applies, cache_edited = _from_cache_rows(facts, own)
         clash = np.flatnonzero(applies & stated & (derived != turns.cache))
         if len(clash):
             turn = int(clash[0])
@@ -352,34 +354,59 @@ def _caches(facts: Facts, previous: Longs, own: Longs, same_model: Flags) -> tup
     return cache.astype(np.int8), stated, edited, drift
 
 
-def _from_cache_rows(caches: Caches, kv: Ints, own: Longs) -> tuple[Bytes, Flags, Flags]:
+def _from_cache_rows(facts: Facts, own: Longs) -> tuple[Bytes, Flags, Flags]:
     """What recorded caches say (semantics.md §3, last paragraphs): the cache code, where it applies, and where it was
     edited.
     """
+    caches, kv = facts.caches, facts.turns.kv
     applies = (kv >= 0) & (own >= 0)
     same_row = applies & (kv[own] == kv)
     derived = _CACHE_OF_DERIVATION[caches.how[kv]]
-    # What was derived from some other cache than that of the own link's origin says nothing about this link.
-    rests_on_origin = (derived != _REBUILT) & (kv[own] >= 0) & ~same_row
-    named = caches.source[kv] >= 0
-    derived = np.where(rests_on_origin & named & ~_descends(caches, kv, kv[own]), _UNKNOWN_CACHE, derived)
-    grown_from_nowhere = (caches.how[kv] == DERIVATIONS.index("decoded")) & ~named
+    edited = applies & ~same_row & (caches.how[kv] == _EDITED)
+    grown_from_nowhere = (caches.how[kv] == _DECODED) & (caches.source[kv] < 0)
     derived = np.where(grown_from_nowhere, _UNKNOWN_CACHE, derived)
+    chained = np.flatnonzero(applies & ~same_row & (kv[own] >= 0) & (caches.source[kv] >= 0))
+    derived[chained], edited[chained] = _along_chain(facts, chained, own)
     derived = np.where(same_row, _RETAINED, derived).astype(np.int8)
-    return derived, applies, applies & ~same_row & (caches.how[kv] == DERIVATIONS.index("edited"))
+    return derived, applies, edited
 
 
-def _descends(caches: Caches, cache: Ints, origin: Ints) -> Flags:
-    """Where a cache was derived, in one step or several, from another."""
-    found = np.zeros(len(cache), np.bool_)
-    current = caches.source[cache]
+def _along_chain(facts: Facts, turns: Longs, own: Longs) -> tuple[Bytes, Flags]:
+    """What happened to the caches of turns since those that their own links' origins used, in one step or several.
+
+    Recomputed on the way: rebuilt. Else copied on the way: transferred. Else retained. What was derived from some other
+    cache than that of the origin says nothing about the link: unknown. An edit on the way counts unless it is recorded
+    to lie behind what the turn builds on.
+    """
+    caches, kv, start = facts.caches, facts.turns.kv, facts.turns.start
+    origin, current = kv[own[turns]], kv[turns].copy()
+    worst = np.full(len(turns), _RETAINED, np.int8)
+    edited = np.zeros(len(turns), np.bool_)
+    first_edit: Longs | None = None
+    # A chain that leads back to itself has no end; `check` refuses it.
     for _ in range(len(caches)):
-        found |= (current >= 0) & (current == origin)
-        going = (current >= 0) & ~found
+        going = (current >= 0) & (current != origin)
         if not going.any():
             break
-        current = np.where(going, caches.source[current], -1)
-    return found
+        step = _CACHE_OF_DERIVATION[caches.how[current]]
+        worst = np.where(going, np.maximum(worst, step), worst)
+        here = going & (caches.how[current] == _EDITED)
+        if here.any():
+            first_edit = _first_edits(facts) if first_edit is None else first_edit
+            edited |= here & ((start[turns] < 0) | (first_edit[current] < start[turns]))
+        current = np.where(going, caches.source[current], current)
+    told = (current == origin) | (worst == _REBUILT)
+    return np.where(told, worst, _UNKNOWN_CACHE).astype(np.int8), edited
+
+
+def _first_edits(facts: Facts) -> Longs:
+    """For each cache the first position whose entry was edited; 0 where that is not recorded."""
+    spans = facts.cache_spans()
+    first = np.full(len(facts.caches), np.iinfo(np.int64).max)
+    mine = spans.how == _EDITED
+    np.minimum.at(first, spans.cache[mine], spans.start[mine])
+    first[first == np.iinfo(np.int64).max] = 0
+    return first
 
 
 def _refuse_impossible(facts: Facts, cache: Bytes, own: Longs, known: Flags) -> None:
