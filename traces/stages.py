@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError
-from traces.facts import Bytes, Caches, Conversations, Facts, Flags, Floats, Ints, Longs
+from traces.facts import Bytes, Conversations, Facts, Flags, Floats, Ints, Longs
 from traces.forest import sums_from_root
 from traces.identity import base_identities, model_identities, names_only
 from traces.labelling import Regions, regions_of
