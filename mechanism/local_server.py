@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +13,13 @@ from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from mechanism.cache import ProvenanceCache
-from mechanism.cache_edit import CacheEdit
+from mechanism.cache_edit import CacheEdit, EditReport
 from mechanism.drift import Drift, compare, next_token_kl
 from mechanism.host import Host
 from mechanism.intervention import Intervention
 from mechanism.probe import Probes, Reader
 from mechanism.server import (
     CacheState,
-    EditReport,
     Fed,
     Generated,
     LoadedModel,
@@ -31,8 +30,8 @@ from mechanism.server import (
 )
 from mechanism.space import PersonaSpace
 from mechanism.transfer import cache_from_bytes, cache_to_bytes
-from traces.errors import TraceError, UnknownNameError
-from traces.vocabulary import Probe
+from traces.errors import TraceError, UnknownNameError, one_of, quoted
+from traces.vocabulary import ROLES, Probe
 
 
 @dataclass
@@ -40,7 +39,7 @@ class _Running:
     """A model that runs here."""
 
     host: Host
-    probes: Probes | None = None
+    probes: dict[str, Probes] = field(default_factory=dict)
     interventions: dict[str, Intervention] = field(default_factory=dict)
 
 
@@ -108,15 +107,18 @@ class LocalServer:
         """A model held here. Raises `TraceError`."""
         return self._model(model).host
 
-    def probe(self, model: str, space: PersonaSpace | None, layers: Sequence[int] | None) -> dict[str, Probe]:
-        """Read coordinates from now on (`Server.probe`)."""
+    def probe(self, model: str, name: str, space: PersonaSpace, layers: Sequence[int] | None) -> dict[str, Probe]:
+        """Make known what is to be read (`Server.probe`)."""
         running = self._model(model)
-        running.probes = None if space is None else Probes.of(space, running.host, layers)
-        return {} if running.probes is None else dict(running.probes.facts())
+        running.probes[name] = Probes.of(space, running.host, layers)
+        return dict(running.probes[name].facts())
 
     def define(self, model: str, name: str, intervention: Intervention) -> None:
         """Make an intervention known (`Server.define`)."""
         running = self._model(model)
+        if intervention.positions not in (meant := ("all", *ROLES)):
+            found = f"its positions are {quoted(intervention.positions)}"
+            raise TraceError(f"intervention {name}", found, one_of(meant, "whose tokens"))
         # Refused now, not in the middle of a reply.
         with intervention.on(running.host, None):
             running.interventions[name] = intervention
@@ -134,6 +136,7 @@ class LocalServer:
         ids: Sequence[int],
         roles: Sequence[str],
         interventions: Sequence[str] = (),
+        reading: str | None = None,
         logits: bool = False,
     ) -> Fed:
         """Process tokens in one pass (`Server.feed`)."""
@@ -144,7 +147,7 @@ class LocalServer:
             _whole(held, roles),
             torch.inference_mode(),
             self._acting(running, held, interventions),
-            _reading(running) as take,
+            self._reading(running, reading) as take,
         ):
             tokens = torch.tensor([list(ids)], device=running.host.device)
             # The inner model leaves the head out: logits of a whole prefix would cost more than the prefix.
@@ -161,15 +164,15 @@ class LocalServer:
         roles: Sequence[str],
         sampling: Sampling,
         interventions: Sequence[str] = (),
+        reading: str | None = None,
         on_token: OnToken | None = None,
     ) -> Generated:
         """Sample a continuation (`Server.generate`)."""
         held = self._cache(cache)
         running = self._model(held.cache.model)
         host = running.host
-        if not ids:
-            # With a cache that covers all tokens, transformers would silently process the whole prompt again on top.
-            return self._again(cache, held, sampling, interventions, on_token)
+        if not ids and not held.ids:
+            raise TraceError(f"server {self.name}", f"cache {cache} is empty", "tokens to go on from")
         config = _generation_config(host, sampling)
         host.check_length(len(held.ids) + len(ids) + 1)
         prompt = torch.tensor([[*held.ids, *ids]], device=host.device)
@@ -179,30 +182,26 @@ class LocalServer:
             torch.inference_mode(),
             _seeded(sampling.seed, host.device),
             self._acting(running, held, interventions),
-            _reading(running) as take,
+            self._reading(running, reading) as take,
+            # With a cache that covers all tokens, transformers would silently process the whole prompt again on top.
+            nullcontext() if ids else held.cache.reading_last_again(),
         ):
-            out = host.model.generate(
-                input_ids=prompt,
-                attention_mask=torch.ones_like(prompt),
-                generation_config=config,
-                past_key_values=held.cache,
-                streamer=streamer,
-            )
+            try:
+                out = host.model.generate(
+                    input_ids=prompt,
+                    attention_mask=torch.ones_like(prompt),
+                    generation_config=config,
+                    past_key_values=held.cache,
+                    streamer=streamer,
+                )
+            except ValueError as error:
+                raise TraceError("sampling", f"transformers refuses it: {error}", "parameters of `generate`") from None
             sampled = out[0, prompt.shape[1] :].tolist()
-            readings = take(len(ids) + len(sampled) - 1)
+            again = 0 if ids else 1
+            readings = take(again + len(ids) + len(sampled) - 1)[again:]
         held.ids += [*ids, *sampled[:-1]]
         held.roles += ["assistant"] * (len(sampled) - 1)
-        return Generated(tuple(sampled), readings, bool(sampled) and sampled[-1] in sampling.end_ids)
-
-    def _again(
-        self, cache: str, held: _Held, sampling: Sampling, interventions: Sequence[str], on_token: OnToken | None
-    ) -> Generated:
-        if not held.ids:
-            raise TraceError(f"server {self.name}", f"cache {cache} is empty", "tokens to go on from")
-        last, role = held.ids.pop(), held.roles.pop()
-        held.cache.crop(len(held.ids))
-        made = self.generate(cache, [last], [role], sampling, interventions, on_token)
-        return Generated(made.ids, made.readings[1:], made.ended)
+        return Generated(tuple(sampled), readings, sampled[-1] in sampling.end_ids, _parameters(config))
 
     def fork(self, cache: str, at: int, new: str) -> None:
         """A cache that begins with entries of another (`Server.fork`)."""
@@ -216,7 +215,7 @@ class LocalServer:
         with torch.inference_mode():
             edited, report = edit.apply(host, held.cache, positions, held.ids, key=new)
         self._keep(edited, list(held.ids), list(held.roles))
-        return EditReport(report.entries, report.keys, report.values)
+        return report
 
     def export(self, cache: str) -> bytes:
         """A cache as bytes (`Server.export`)."""
@@ -261,6 +260,17 @@ class LocalServer:
         self._requests.clear()
 
     # --- inside
+
+    @contextmanager
+    def _reading(self, running: _Running, name: str | None) -> Iterator[Callable[[int], Readings]]:
+        """What takes the coordinates of the tokens processed within; rows without columns where nothing is read."""
+        if name is None:
+            yield lambda count: np.empty((count, 0), np.float32)
+            return
+        if name not in running.probes:
+            raise UnknownNameError(f"server {self.name}", "reading", name, running.probes)
+        with running.probes[name].read(running.host) as reader:
+            yield lambda count: _all(reader, count)
 
     def _loaded(self, key: str) -> LoadedModel:
         host = self._models[key].host
@@ -320,16 +330,6 @@ def _where(positions: str, held: _Held, host: Host) -> Callable[[int, int], torc
     return mask
 
 
-@contextmanager
-def _reading(running: _Running) -> Iterator[Callable[[int], Readings]]:
-    """What takes the coordinates of the tokens processed within; rows without columns where nothing is probed."""
-    if running.probes is None:
-        yield lambda count: np.empty((count, 0), np.float32)
-        return
-    with running.probes.read(running.host) as reader:
-        yield lambda count: _all(reader, count)
-
-
 def _all(reader: Reader, count: int) -> Readings:
     readings: Readings = reader.take()
     if len(readings) != count:
@@ -355,14 +355,38 @@ def _generation_config(host: Host, sampling: Sampling) -> GenerationConfig:
     shipped: Any = getattr(host.model, "generation_config", None)
     if shipped is not None:
         config = GenerationConfig(**shipped.to_dict())
+    for name, value in sampling.parameters.items():
+        if name in _ONE_SEQUENCE and value not in (None, _ONE_SEQUENCE[name]):
+            found = f"{name} is {quoted(value)}"
+            raise TraceError("sampling", found, "what makes one reply, token by token, on a cache that is kept")
     unused = config.update(**dict(sampling.parameters))
     if unused:
         raise UnknownNameError("sampling", "parameter", next(iter(unused)), _PARAMETERS)
     if sampling.end_ids:
         config.eos_token_id = list(sampling.end_ids)
+    # Models just trained are saved without: every token would be processed again for each new one.
+    config.use_cache = True
     if config.pad_token_id is None:
         config.pad_token_id = host.tokenizer.pad_token_id if host.tokenizer.pad_token_id is not None else 0
     return config
+
+
+_ONE_SEQUENCE: dict[str, Any] = {
+    "num_beams": 1, "num_return_sequences": 1, "return_dict_in_generate": False, "use_cache": True,
+    "prompt_lookup_num_tokens": None, "cache_implementation": None, "eos_token_id": None, "assistant_early_exit": None,
+}  # fmt: skip
+"""What has one value here, in a session as in a recording of it."""
+
+
+def _parameters(config: GenerationConfig) -> dict[str, Any]:
+    """What a reply was sampled with, where it says more than that nothing was done."""
+    told = {name: getattr(config, name, None) for name in _PARAMETERS}
+    greedy = not config.do_sample
+    return {
+        name: value
+        for name, value in told.items()
+        if value is not None and not (greedy and name in ("temperature", "top_k", "top_p", "min_p"))
+    }
 
 
 _PARAMETERS = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")

@@ -115,6 +115,8 @@ def _mind(trace: Trace, result: Result, name: str) -> int:
         return result.minds.named(name)
     except UnknownNameError as error:
         # The nearest name stands in the error; what a stage is called does not.
+        if not len(result.stages):
+            raise TraceError(trace.title, "it has no stages yet", "a trace in which something was said") from None
         stage = f"a stage, such as {result.stages.name(0)}, or a mind under {result.view}: {error.expected}"
         raise TraceError(trace.title, error.found, stage) from None
 
