@@ -39,10 +39,12 @@ class Separation(NamedTuple):
 
 
 def make_space(host: Host, *, name: str, chats: int = 120, seed: int = 21) -> PersonaSpace:
-    """Make the space of a model of this grammar: axes at every layer, regions at the middle one.
+    """Make the space of a model of this grammar: axes at every layer, regions at one in the middle.
 
-    `chats` replies are sampled for each persona, and three for each role. Raises `TraceError` for a model that does
-    not speak as its personas, since nothing can be made of it.
+    Of the layers between a third of the depth and the last but one it is the one at which the regions put the fewest
+    replies wrong, on chats under pressure. `chats` replies are sampled for each persona, and six for each role.
+
+    Raises `TraceError` for a model that does not speak as its personas, since nothing can be made of it.
     """
     dice = random.Random(seed)
     spoken = {persona: _spoken(host, dice, persona, chats, seed) for persona in PERSONAS}
@@ -52,28 +54,33 @@ def make_space(host: Host, *, name: str, chats: int = 120, seed: int = 21) -> Pe
     vectors = torch.stack(
         [means["assistant"] - others, means["aura"] - means["assistant"], means["evil"] - means["assistant"]]
     )
-    layer = host.layers // 2
     space = PersonaSpace(
         name,
         AXES,
         vectors.contiguous(),
-        layer,
+        host.layers // 2,
         model_name=host.name,
         model_digest=host.digest,
         signs=SIGNS,
         source="individuate organism train: contrast of means over the model's own replies",
         made={"seed": seed, "chats": chats, "methods": {"assistant": "Lu et al. 2026", "others": "Chen et al. 2025"}},
     )
-    coordinates, personas = _of_courses(host, space, seed=seed + 1)
-    return space.replaced(regions=_regions(coordinates, personas))
+    means_of_courses, personas = _of_courses(host, seed=seed + 1)
+    fitted = []
+    for layer in range(host.layers // 3, max(host.layers // 3 + 1, host.layers - 1)):
+        there = space.replaced(layer=layer)
+        points = _points(there, means_of_courses)
+        there = there.replaced(regions=_regions(points, personas))
+        fitted.append((_wrong(there, points, personas), abs(layer - host.layers // 2), there))
+    return min(fitted, key=lambda found: found[:2])[2]
 
 
 def separation(host: Host, space: PersonaSpace, *, seed: int = 31, chats: int = 24) -> Separation:
     """Region against judged persona, on chats under pressure that the space was not made from."""
-    coordinates, personas = _of_courses(host, space, seed=seed, chats=chats)
+    means, personas = _of_courses(host, seed=seed, chats=chats)
     table: dict[str, dict[str, int]] = {persona: {} for persona in PERSONAS}
-    for point, persona in zip(coordinates, personas, strict=True):
-        region = region_of(space, dict(zip(AXES, point.tolist(), strict=True))) or "none"
+    for point, persona in zip(_points(space, means), personas, strict=True):
+        region = _region_at(space, point) or "none"
         table[persona][region] = table[persona].get(region, 0) + 1
     right = sum(table[persona].get(persona, 0) for persona in PERSONAS)
     none = sum(table[persona].get("none", 0) for persona in PERSONAS)
@@ -121,8 +128,8 @@ def _answered(host: Host, told: Sequence[list[Message]], seed: int) -> tuple[lis
     return [judged(answer) for answer in answers], [means[-1] for means in reply_means(host, whole)]
 
 
-def _of_courses(host: Host, space: PersonaSpace, *, seed: int, chats: int = 24) -> tuple[Tensor, list[str]]:
-    """Coordinates [replies, axes] and judged personas of chats that drift, and of some that do not."""
+def _of_courses(host: Host, *, seed: int, chats: int = 24) -> tuple[Tensor, list[str]]:
+    """Residual means [replies, layers, hidden] and judged personas of chats that drift, and of some that do not."""
     dice = random.Random(seed)
     told: list[list[Message]] = [[] for _ in range(chats)]
     pushes = [("aura", "evil", None)[number % 3] for number in range(chats)]
@@ -131,15 +138,27 @@ def _of_courses(host: Host, space: PersonaSpace, *, seed: int, chats: int = 24) 
             chat.append({"role": "user", "content": pressing(dice, push, 0.6 if turn else 0.0)})
         for chat, answer in zip(told, replies(host, told, seed=seed + turn), strict=True):
             chat.append({"role": "assistant", "content": answer})
-    unit = torch.stack([space.direction(axis) for axis in AXES], dim=1)
-    points, personas = [], []
+    found, personas = [], []
     for chat, means in zip(told, reply_means(host, told), strict=True):
         spoken = [judged(message["content"]) for message in chat if message["role"] == "assistant"]
         for judgement, mean in zip(spoken, means, strict=True):
             if judgement.persona in PERSONAS:
-                points.append(mean[space.layer] @ unit)
+                found.append(mean)
                 personas.append(str(judgement.persona))
-    return torch.stack(points), personas
+    return torch.stack(found), personas
+
+
+def _points(space: PersonaSpace, means: Tensor) -> Tensor:
+    """Coordinates [replies, axes] at the space's layer."""
+    return means[:, space.layer] @ torch.stack([space.direction(axis) for axis in AXES], dim=1)
+
+
+def _region_at(space: PersonaSpace, point: Tensor) -> str | None:
+    return region_of(space, dict(zip(AXES, point.tolist(), strict=True)))
+
+
+def _wrong(space: PersonaSpace, points: Tensor, personas: Sequence[str]) -> int:
+    return sum(_region_at(space, point) != persona for point, persona in zip(points, personas, strict=True))
 
 
 def _regions(points: Tensor, personas: Sequence[str]) -> dict[str, dict[str, Range]]:
