@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
@@ -41,7 +41,7 @@ from mechanism.template import ChatTemplate
 from traces.errors import TraceError, quoted
 from traces.vocabulary import Model
 
-__all__ = ["ORGANISMS", "Host", "block_output", "with_block_output"]
+__all__ = ["ORGANISMS", "Host", "block_output", "template_of", "with_block_output"]
 
 ORGANISMS = ("organism", "organism-b")
 """The names of the models that come with this package."""
@@ -73,13 +73,8 @@ class Host:
         self.base = base
         with _naming(name):
             self.architecture: Architecture = architecture_of(model)
-        ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-        self.template = ChatTemplate(
-            tokenizer,
-            name=name,
-            end_ids=[] if ends is None else [ends] if isinstance(ends, int) else list(ends),
-            options=template_options,
-        )
+        ends = _ends(getattr(model, "generation_config", None))
+        self.template = ChatTemplate(tokenizer, name=name, end_ids=ends, options=template_options)
         inner = part(model, self.architecture.inner)
         if inner is None:
             raise TraceError(name, f"the model has no {self.architecture.inner}", "a model with all its parts")
@@ -120,15 +115,9 @@ class Host:
 
         Raises `TraceError` for a model that is not there, does not fit, is no decoder-only chat model, or is unsafe.
         """
-        where = str(name_or_path)
-        source = _source(where)
-        if adapter is None and source.is_dir() and (source / "adapter_config.json").is_file():
-            adapter, where = source, _base_named(source)
-            source = _source(where)
-            if not source.is_dir() and not _is_hub_name(where):
-                raise TraceError(
-                    str(adapter), f"the adapter's base {quoted(where)} is not there", "the base model, in that place"
-                )
+        where, source = str(name_or_path), _source(str(name_or_path))
+        if adapter is None:
+            where, source, adapter = _base_and_adapter(where)
         called = name or (where if where in ORGANISMS or not source.is_dir() else source.resolve().name)
         picked = None if device_map is not None or tp_plan is not None else devices.pick_device(device)
         wanted = devices.pick_dtype(dtype)
@@ -198,6 +187,45 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host {self.name}: {self.layers} layers of {self.hidden}, {self.dtype} on {self.device}>"
+
+
+def template_of(name_or_path: str | Path, *, template_options: Mapping[str, Any] | None = None) -> ChatTemplate:
+    """The chat template of a model that is loaded elsewhere, as `Host.load` would have it, without its weights.
+
+    Raises `TraceError` as `Host.load` does.
+    """
+    where, source, adapter = _base_and_adapter(str(name_or_path))
+    called = where if where in ORGANISMS or not source.is_dir() else source.resolve().name
+    with _quietly(), _naming(where):
+        folder, config = _config(where, source)
+        tokenizer = AutoTokenizer.from_pretrained(source if source.is_dir() else where, trust_remote_code=False)
+        try:
+            generation = GenerationConfig.from_pretrained(folder if source.is_dir() else where)
+        except OSError:
+            generation = GenerationConfig.from_model_config(config)
+    if adapter is not None:
+        called = f"{called}+{adapter.resolve().name}"
+    return ChatTemplate(tokenizer, name=called, end_ids=_ends(generation), options=template_options)
+
+
+def _ends(generation: Any) -> list[int]:
+    """The ids that end a reply, of a model's generation config."""
+    ends = getattr(generation, "eos_token_id", None)
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+
+
+def _base_and_adapter(where: str) -> tuple[str, Path, Path | None]:
+    """What a name means: a model, or the base that an adapter names, and the adapter."""
+    source = _source(where)
+    if not (source.is_dir() and (source / "adapter_config.json").is_file()):
+        return where, source, None
+    base = _base_named(source)
+    found = _source(base)
+    if not found.is_dir() and not _is_hub_name(base):
+        raise TraceError(
+            str(source), f"the adapter's base {quoted(base)} is not there", "the base model, in that place"
+        )
+    return base, found, source
 
 
 def _source(where: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -156,6 +157,21 @@ class PersonaSpace:
         length: Tensor = torch.linalg.vector_norm(vector)
         return vector / length
 
+    def region_of(self, coordinates: Mapping[str, float]) -> str | None:
+        """The first region whose closed ranges hold a point, as labelling has it (`traces.labelling`); None: in none.
+
+        `coordinates` are by axis; a point without one that a region asks for is not in it.
+
+        >>> space = PersonaSpace("mine", ("a",), torch.ones(1, 2, 4), 1, regions={"A": {"a": (0.0, None)}})
+        >>> space.region_of({"a": 0.0}), space.region_of({"a": -0.1}), space.region_of({})
+        ('A', None, None)
+        """
+        read = {axis: value for axis, value in coordinates.items() if axis in self.axes and not math.isnan(value)}
+        for region, ranges in self.regions.items():
+            if read and all(axis in read and _within(read[axis], *ends) for axis, ends in ranges.items()):
+                return region
+        return None
+
     @cached_property
     def digest(self) -> str:
         """Of the vectors and the names of their axes: `sha256:` and 64 hexadecimal digits."""
@@ -262,6 +278,10 @@ class PersonaSpace:
             raise TraceError(where, f"it cannot be read: {error}", expected) from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TraceError(where, f"its metadata is damaged ({type(error).__name__}: {error})", expected) from None
+
+
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _check_layer(where: str, layer: int, layers: int) -> None:
