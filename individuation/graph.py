@@ -10,7 +10,7 @@ A node is a stage, under its name. Attributes of a node, each left out where the
 
 An edge is a link, from the earlier stage to the later one. Its key is its kind: one of `traces.stages.LINKS`, or
 "shared" for a reused prefix (semantics.md §3). Attributes of an edge: kind, own (whether it is the own link of the
-later stage), edited, drift (where measured).
+later stage), edited, and where measured drift, kl and mass (how far the later stage rests on the earlier one).
 
 Attributes of the graph: title, views (their names), and for each view readings:VIEW, caveats:VIEW, count:VIEW (left out
 where there is no count), range:VIEW (of a persona view) and minds:VIEW (labels by id, also of minds without stages).
@@ -204,16 +204,28 @@ def _links(stages: StageTable, names: Sequence[str]) -> list[tuple[str, str, str
         names, stages.own.tolist(), stages.own_kind.tolist(), stages.previous.tolist(), stages.shared.tolist(),
         stages.edited.tolist(), stages.drift.tolist(), strict=True,
     )  # fmt: skip
-    for name, own, own_kind, previous, shared, edited, drift in columns:
+    measured = _measured(stages)
+    for stage, (name, own, own_kind, previous, shared, edited, drift) in enumerate(columns):
         if own >= 0:
             kind = LINKS[own_kind]
-            link = {"kind": kind, "own": True, "edited": edited}
+            link = {"kind": kind, "own": True, "edited": edited} | measured.get((stage, own), {})
             links.append((names[own], name, kind, link if drift != drift else link | {"drift": drift}))
         if previous not in (-1, own):
-            links.append((names[previous], name, LINKS[TRANSCRIPT], _plain_link(LINKS[TRANSCRIPT])))
+            link = _plain_link(LINKS[TRANSCRIPT]) | measured.get((stage, previous), {})
+            links.append((names[previous], name, LINKS[TRANSCRIPT], link))
         if shared >= 0:
             links.append((names[shared], name, SHARED, _plain_link(SHARED)))
     return links
+
+
+def _measured(stages: StageTable) -> dict[tuple[int, int], dict[str, float]]:
+    """How far stages rest on earlier ones, by later and earlier stage."""
+    ends = zip(stages.connection_stage.tolist(), stages.connection_source.tolist(), strict=True)
+    values = zip(stages.connection_kl.tolist(), stages.connection_mass.tolist(), strict=True)
+    return {
+        pair: {name: value for name, value in (("kl", kl), ("mass", mass)) if value == value}
+        for pair, (kl, mass) in zip(ends, values, strict=True)
+    }
 
 
 def _plain_link(kind: str) -> dict[str, Any]:

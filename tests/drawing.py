@@ -53,6 +53,20 @@ def long_turns(many, models=1, servers=0, tokens=False, seed=0):
     return turns
 
 
+def connected(turns=9, *, kl=True, models=1):
+    """Each turn rests on all before it, on the one before the most; the fourth on nothing."""
+    trace = world(long_turns(turns, models=models))
+    ((name, conversation),) = trace["conversations"].items()
+    for later, turn in enumerate(conversation["turns"]):
+        measured = {}
+        for earlier in range(later):
+            value = 0.0 if later == 3 else round(0.5 ** (later - earlier), 6)
+            measured[f"{name}/{earlier}"] = {"kl": value, "mass": value / 2} if kl else {"mass": value / 2}
+        if measured:
+            turn["connections"] = measured
+    return trace
+
+
 def tree():
     """A conversation from which six branch, and one from one of those."""
     turns = [

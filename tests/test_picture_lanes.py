@@ -11,6 +11,7 @@ from drawing import (
     HOSTILE,
     cells,
     colliding_texts,
+    connected,
     extent,
     groups,
     hostile_world,
@@ -45,6 +46,9 @@ STRESS = {
     "hostile names": (hostile_world(), {}),
     "narrow": (world(long_turns(60)), {"width": 480}),
     "wide": (world(long_turns(9)), {"width": 3000}),
+    "connected": (connected(), {}),
+    "all connections": (connected(40, models=2), {"connections": "all"}),
+    "many connections": (connected(300), {}),
 }
 
 
@@ -405,3 +409,57 @@ def test_lanes_need_no_open_trace():
     assert groups(drawn, "curve") == []
     assert all(isinstance(result.verdict, Partition) for result in results)
     assert drawn.title == "Qwen 3 32B drifts into Aura"
+
+
+def streams(scene):
+    rows = [row for row in groups(scene, "row") if row.data.get("data-row") == "connected"]
+    return [
+        ([item for item in row.items if isinstance(item, Rect)], [item for item in row.items if isinstance(item, Path)])
+        for row in rows
+    ]
+
+
+def test_a_stream_is_as_broad_as_a_stage_rests_on_the_one_before_it():
+    ((ribbons, arcs),) = streams(scene_of(connected(), interactive=True))
+    assert len(ribbons) == 8
+    assert not arcs
+    broad = max(ribbon.height for ribbon in ribbons)
+    assert [ribbon.height == broad for ribbon in ribbons] == [number != 2 for number in range(8)]
+    assert ribbons[2].height < 1
+    assert ribbons[0].title == "c1/1, of c1/0: predicts otherwise by 0.5 nats without it, gives it 25% of its attention"
+
+
+def test_all_connections_are_arcs_the_stronger_the_broader_and_what_is_too_weak_is_said():
+    drawn = scene_of(connected(9), connections="all")
+    ((_, arcs),) = streams(drawn)
+    # 28 pairs are further apart, two of them of the turn that rests on nothing; 0.02 of the strongest is left out.
+    shown = [0.5**distance for distance in range(2, 9) for later in range(distance, 9) if later != 3]
+    shown = sorted(value for value in shown if value >= 0.01)
+    assert len(arcs) == len(shown)
+    widths = [arc.stroke_width for arc in arcs]
+    assert widths == sorted(widths)
+    assert widths[-1] / widths[-10] == pytest.approx(shown[-1] / shown[-10])
+    assert f"{28 - len(shown)} weaker connections more: not drawn." in " ".join(said(drawn))
+
+
+def test_where_no_nats_were_measured_the_shares_of_attention_are_drawn():
+    assert any("25% of its attention goes to the stage before" in text for text in said(scene_of(connected(kl=False))))
+    assert any("0.5 nats, so far a stage predicts otherwise" in text for text in said(scene_of(connected())))
+
+
+def test_a_model_that_comes_back_is_joined_to_its_own_last_stage_by_an_arc():
+    trace = connected(15, models=2)
+    measured = trace["conversations"]["c1"]["turns"][12]["connections"]
+    assert measured["c1/5"]["kl"] < 0.01  # too weak to draw
+    assert [len(arcs) for _, arcs in streams(scene_of(trace))] == [0]
+    measured["c1/5"]["kl"] = 0.4
+    ((ribbons, (arc,)),) = streams(scene_of(trace, interactive=True))
+    assert len(ribbons) == 14
+    assert arc.title.startswith("c1/12, of c1/5: ")
+
+
+@pytest.mark.parametrize("look", [{"connections": "none"}, {}], ids=["left out", "not measured"])
+def test_without_connections_there_is_no_row_for_them(look):
+    trace = connected() if look else world(long_turns(9))
+    assert streams(scene_of(trace, **look)) == []
+    assert not any("connected" in text for text in said(scene_of(trace, **look)))

@@ -1,11 +1,12 @@
 """`individuate draw`: lanes on a terminal, files of every format, and what it refuses."""
 
 import io
+import json
 import re
 
 import numpy as np
 import pytest
-from drawing import HOSTILE, hostile_world, long_turns, results_of, tree, world
+from drawing import HOSTILE, connected, hostile_world, long_turns, results_of, tree, world
 from rich.console import Console
 
 from individuation.cli.lanes import MARKS, mark, show_lanes
@@ -181,6 +182,8 @@ def test_a_file_that_is_there_is_not_replaced(run, tmp_path):
         (["-o", "a.svg", "--width", "10"], "480 to 4,000"),
         (["-o", "a.svg", "--time", "tokens"], "some stages have no token count"),
         (["--graph", "--view", "thread", "--view", "model"], "one view"),
+        (["--connections", "all"], "only those to the stage before are shown"),
+        (["--graph", "--connections", "none"], "it does nothing with --graph"),
         (["-o", "nowhere/a.svg"], "its folder does not exist"),
     ],
 )
@@ -229,3 +232,30 @@ def test_all_columns_of_a_stage_belong_to_it():
     text = printed(world(long_turns(3)), views=["thread"])
     assert lane(text, "thread").strip() == "1" + "━" * 11
     assert np.all([sign in "ua " for sign in lane(text, "turns")])
+
+
+def test_how_far_a_stage_rests_on_the_one_before_it_is_a_level():
+    text = printed(connected())
+    assert re.sub(" +", "", lane(text, "connected")) == "██▁█████"
+    assert "how far a stage predicts otherwise with the one before it hidden, from 0 nats to 0.5 nats" in " ".join(
+        text.split()
+    )
+    assert re.sub(" +", "", lane(printed(connected(), encoding="ascii"), "connected")) == "77077777"
+    shares = printed(connected(kl=False))
+    assert "gives of its attention to the one before it, from 0% to 25%" in " ".join(shares.split())
+    assert "connected" not in printed(connected(), connections=False)
+    assert "connected" not in printed(world(long_turns(9)))
+    assert max(map(len, printed(connected(300)).splitlines())) <= 80
+
+
+def test_connections_are_drawn_as_they_are_asked_for(run, tmp_path):
+    trace = tmp_path / "t.json"
+    trace.write_text(json.dumps(connected()), encoding="utf-8")
+    sizes = {}
+    for which in ("before", "all", "none"):
+        file = tmp_path / f"{which}.svg"
+        assert run("draw", trace, "-o", file, "--connections", which).exit_code == 0
+        sizes[which] = len(file.read_bytes())
+    assert sizes["none"] < sizes["before"] < sizes["all"]
+    assert "connected" in run("draw", trace).stdout
+    assert "connected" not in run("draw", trace, "--connections", "none").stdout

@@ -56,6 +56,10 @@ In a picture a row is a view, and a stretch of one number and colour is one mind
     "--time", type=click.Choice(["auto", "tokens", "stages"]), default="auto", show_default=True,
     help="What lies along the picture. auto: tokens, where all are known and can be seen.",
 )  # fmt: skip
+@click.option(
+    "--connections", type=click.Choice(["before", "all", "none"]), default="before", show_default=True,
+    help="How far stages rest on earlier ones, where that was measured: on the stage before, or on all.",
+)  # fmt: skip
 @click.pass_context
 def draw(
     context: click.Context,
@@ -69,6 +73,7 @@ def draw(
     conversations: tuple[str, ...],
     width: int | None,
     time: str,
+    connections: str,
 ) -> None:
     """Draw the minds of a trace as lanes: time to the right, a strip a conversation, a row a view.
 
@@ -88,7 +93,9 @@ def draw(
             "--graph", f"there are {len(views)} views", "one view, whose minds are drawn around the stages"
         )
     if output is None or graph:
-        _refuse_idle(context, graph, output)
+        _refuse_idle(context, graph)
+        if connections == "all":
+            raise TraceError("--connections", "on the terminal only those to the stage before are shown", "-o FILE")
     trace = open_trace(*traces)
     unknown = [name for name in conversations if name not in trace.stages(labelling).conversations]
     if unknown:
@@ -99,7 +106,7 @@ def draw(
     if graph:
         content = _graph(trace, results[0], path, only, "dark" if dark else "light")
     elif path is None:
-        _on_terminal(trace, results, labelling, only)
+        _on_terminal(trace, results, labelling, only, connections)
         return
     else:
         from individuation.picture.files import painted
@@ -107,7 +114,7 @@ def draw(
 
         scene = lanes(
             results[0].stages, results, *_coordinates(trace, results[0], labelling), title=trace.title,
-            conversations=only, width=width, time=time,  # type: ignore[arg-type]
+            conversations=only, width=width, time=time, connections=connections,  # type: ignore[arg-type]
         )  # fmt: skip
         content = painted(scene, path.suffix, "dark" if dark else "light")
     if path is None:
@@ -118,11 +125,11 @@ def draw(
     click.echo(f"{path}: {len(content):,} bytes.")
 
 
-def _refuse_idle(context: click.Context, graph: bool, output: str | None) -> None:
+def _refuse_idle(context: click.Context, graph: bool) -> None:
     """Refuse options that would do nothing."""
     from traces.errors import TraceError
 
-    idle = ("width", "time") if graph else ("width", "dark", "time")
+    idle = ("width", "time", "connections") if graph else ("width", "dark", "time")
     for name in idle:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             where = "with --graph, which Graphviz lays out" if graph else "on the terminal"
@@ -152,7 +159,7 @@ def _coordinates(trace: Trace, result: Result, labelling: str | None) -> tuple[S
 
 
 def _on_terminal(
-    trace: Trace, results: list[Result], labelling: str | None, conversations: tuple[str, ...] | None
+    trace: Trace, results: list[Result], labelling: str | None, conversations: tuple[str, ...] | None, connections: str
 ) -> None:
     from individuation.cli.lanes import show_lanes
     from individuation.cli.terminal import console
@@ -161,7 +168,8 @@ def _on_terminal(
     out.print(trace.title, style="bold", markup=False)
     out.print()
     coordinates, bands = _coordinates(trace, results[0], labelling)
-    show_lanes(out, results[0].stages, results, coordinates, bands, conversations=conversations)
+    shown = connections != "none"
+    show_lanes(out, results[0].stages, results, coordinates, bands, conversations=conversations, connections=shown)
 
 
 def _graph(trace: Trace, result: Result, path: Path | None, conversations: tuple[str, ...] | None, theme: str) -> bytes:

@@ -17,6 +17,7 @@ from individuation.picture.curves import Curve, curves_of
 from individuation.picture.legend import Listed, listed, more_minds
 from individuation.picture.lettering import plain
 from individuation.picture.palette import MINDS, colours, mind_role, on
+from individuation.picture.streams import Streams, streams_of
 from individuation.picture.strokes import SAYS
 from individuation.picture.ticks import written
 from individuation.picture.timeline import Strip, Timeline, timeline
@@ -54,23 +55,45 @@ def show_lanes(
     bands: Sequence[Band] = (),
     *,
     conversations: Sequence[str] | None = None,
+    connections: bool = True,
 ) -> None:
-    """Print lanes as wide as the console. The arguments are those of `individuation.picture.lanes.lanes`."""
+    """Print lanes as wide as the console. The arguments are those of `individuation.picture.lanes.lanes`.
+
+    `connections`: also how far each stage rests on the one before it, where that was measured.
+    """
     time = timeline(stages, float(out.width), conversations=conversations, time="stages")
     if not time.strips:
         out.print("There are no stages to draw.")
         return
     curves, _ = curves_of(stages, coordinates, bands, time.strips)
-    _Lanes(out, stages, [result for result in results if not isinstance(result.verdict, Tally)], time, curves).show()
+    drawn = np.concatenate([strip.rows for strip in time.strips])
+    streams = streams_of(stages, drawn) if connections else None
+    shown = [result for result in results if not isinstance(result.verdict, Tally)]
+    _Lanes(out, stages, shown, time, curves, streams).show()
 
 
 class _Lanes:
     def __init__(
-        self, out: Console, stages: StageTable, results: Sequence[Result], time: Timeline, curves: Sequence[Curve]
+        self,
+        out: Console,
+        stages: StageTable,
+        results: Sequence[Result],
+        time: Timeline,
+        curves: Sequence[Curve],
+        streams: Streams | None,
     ) -> None:
         self.out, self.stages, self.time, self.curves = out, stages, time, curves
+        known = streams is not None and bool(np.isfinite(streams.neighbours).any())
+        self.streams = streams if known else None
         self.minds = [MindsOfStages(result) for result in results]
-        labels = ["turns", "links", *(result.view for result in results), *(curve.probe for curve in curves)]
+        streams_label = ["connected"] if self.streams else []
+        labels = [
+            "turns",
+            "links",
+            *streams_label,
+            *(result.view for result in results),
+            *(curve.probe for curve in curves),
+        ]
         self.gutter = min(max(map(len, labels)), max(out.width // 3, 5))
         room = max(out.width - self.gutter - 4, _LEAST_ROOM)
         self.span = int(time.end - time.start)
@@ -102,6 +125,8 @@ class _Lanes:
         where = self._columns_of(strip)
         self._line("turns", self._letters(where, stages.role, "".join(role[0] for role in ROLES)))
         self._line("links", self._links(where))
+        if self.streams is not None and np.isfinite(self.streams.neighbours[strip.rows]).any():
+            self._line("connected", self._stream(where, self.streams))
         for minds in self.minds:
             layers, left_over = minds.layers(strip.rows)
             for number, layer in enumerate(layers):
@@ -196,6 +221,19 @@ class _Lanes:
                 text.append(" ")
         return text
 
+    def _stream(self, where: list[Longs], streams: Streams) -> Text:
+        """How far each stage rests on the one before it, as a share of the farthest."""
+        text = Text()
+        for before, rows in pairwise([np.empty(0, np.int64), *where]):
+            values = streams.neighbours[rows]
+            known = values[np.isfinite(values)]
+            again = self.each > 1 and len(before) and len(rows) and before[0] == rows[0]
+            if again or not len(known):
+                text.append(" ")
+            else:
+                text.append(self.levels[round(streams.share(float(known.mean())) * (len(self.levels) - 1))])
+        return text
+
     def _legend(self) -> None:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)
@@ -204,6 +242,13 @@ class _Lanes:
             grid.add_row(Text(view, style="bold"), self._who(listed(minds.result, self.found[view])))
         grid.add_row(Text("turns"), Text(self._roles()))
         grid.add_row(Text("links"), Text(self.between.join(self._said_of_links())))
+        if self.streams is not None:
+            known = self.streams.neighbours[np.isfinite(self.streams.neighbours)]
+            low, high = (self.streams.told(float(value)) for value in (known.min(), known.max()))
+            what = "predicts otherwise with" if self.streams.unit == "nats" else "gives of its attention to"
+            hidden = " hidden" if self.streams.unit == "nats" else ""
+            said = f"how far a stage {what} the one before it{hidden}, from {low} to {high}"
+            grid.add_row(Text("connected"), Text(said.replace("−", "-")))
         if self.curves:
             grid.add_row(Text("curves"), Text(self.between.join(self._ranges())))
         self.out.print(grid)

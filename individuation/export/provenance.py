@@ -60,7 +60,7 @@ def _document(graph: networkx.MultiDiGraph) -> ProvDocument:
             things["stage"][_local(source)],
             activity=things["run"][_local(target)],
             other_attributes={"prov:type": document.valid_qualified_name(f"ind:{link['kind']}")}
-            | {f"ind:{name}": link[name] for name in ("own", "edited", "drift") if name in link},
+            | {f"ind:{name}": link[name] for name in ("own", "edited", "drift", "kl", "mass") if name in link},
         )
     for view in graph.graph["views"]:
         _add_view(document, things, graph, view)

@@ -14,7 +14,7 @@ _STAGE = (
     "conversation", "ordinal", "role", "tokens", "model", "server", "principal", "region", "cache", "cache_recorded",
     "token_start", "token_end", "time",
 )  # fmt: skip
-_LINK = ("kind", "own", "edited", "drift")
+_LINK = ("kind", "own", "edited", "drift", "kl", "mass")
 
 
 def write_stages(graph: networkx.MultiDiGraph, out: IO[str]) -> None:
@@ -51,7 +51,7 @@ def write_links(graph: networkx.MultiDiGraph, out: IO[str]) -> None:
     >>> text = io.StringIO()
     >>> write_links(trace.graph(), text)
     >>> text.getvalue().splitlines()
-    ['source,target,kind,own,edited,drift', 'c/0,c/1,unknown,true,false,']
+    ['source,target,kind,own,edited,drift,kl,mass', 'c/0,c/1,unknown,true,false,,,']
     """
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["source", "target", *_LINK])

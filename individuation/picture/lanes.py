@@ -21,6 +21,7 @@ from individuation.picture.lettering import shortened, text_width, wrapped
 from individuation.picture.links import baseline, branch, links_height, links_row
 from individuation.picture.rows import PLACE, TURNS, place_row, turns_row, view_row
 from individuation.picture.scene import TAIL, Group, Scene, Text, plate
+from individuation.picture.streams import Connections, streams_height, streams_key, streams_of, streams_row
 from individuation.picture.timeline import Strip, Time, Timeline, timeline
 from individuation.result import Result
 from rules.view import Tally
@@ -65,15 +66,17 @@ def lanes(
     conversations: Sequence[str] | None = None,
     width: int | None = None,
     time: Time = "auto",
+    connections: Connections = "before",
     interactive: bool = False,
 ) -> Scene:
     """Draw results on the same stages, a row each, in their order.
 
     The legend gives each count, that of a persona view with its range. `conversations`: only these; at most 24 are
     drawn, and what is left out is said. `width` in pixels, from 480 to 4,000; without it the picture is as wide as it
-    has to be, up to 960. `time`: "tokens", "stages", or "auto" (tokens where all are known and can be seen). With
-    `interactive`, cells carry `data-stage` (`c1/3`), `data-mind` (the number that is drawn, from 1) and a tooltip; rows
-    carry `data-view`.
+    has to be, up to 960. `time`: "tokens", "stages", or "auto" (tokens where all are known and can be seen).
+    `connections`: how far stages rest on earlier ones, where that was measured: "before" (on the one before, and on the
+    one that their own link comes from), "all", or "none". With `interactive`, cells carry `data-stage` (`c1/3`),
+    `data-mind` (the number that is drawn, from 1) and a tooltip; rows carry `data-view`.
 
     Raises `UnknownNameError` for a conversation that there is not, and `TraceError` for a width out of range.
 
@@ -89,7 +92,9 @@ def lanes(
     rows = [result for result in results if not isinstance(result.verdict, Tally)]
     trial = timeline(stages, (width or DEFAULT_WIDTH) * 0.75, conversations=conversations, time=time)
     curves, more_curves = curves_of(stages, coordinates, bands, trial.strips)
-    return _Lanes(stages, rows, trial, curves, more_curves, width, interactive).scene(title or stages.trace, results)
+    return _Lanes(stages, rows, trial, curves, more_curves, width, connections, interactive).scene(
+        title or stages.trace, results
+    )
 
 
 class _Lanes:
@@ -101,19 +106,25 @@ class _Lanes:
         curves: Sequence[Curve],
         more_curves: int,
         width: int | None,
+        connections: Connections,
         interactive: bool,
     ) -> None:
         self.stages, self.time, self.curves, self.more_curves = stages, time, curves, more_curves
         self.minds = [MindsOfStages(result) for result in results]
         drawn = np.concatenate([strip.rows for strip in time.strips]) if time.strips else np.empty(0, np.int64)
         self.drawn = drawn
+        self.streams = streams_of(stages, drawn, connections)
         places = (
             ("model", stages.model, stages.models),
             ("server", stages.server, stages.servers),
             ("principal", stages.principal, stages.principals),
         )
         self.places = [place for place in places if len(np.unique(place[1][drawn])) > 1]
-        labels = [minds.result.view for minds in self.minds] + ["turns", "links"]
+        labels = [minds.result.view for minds in self.minds] + [
+            "turns",
+            "links",
+            *(["connected"] if self.streams else []),
+        ]
         gutter = max(text_width(label, NORMAL) for label in labels)
         names = axes_width(curves)
         gutter = min(max(gutter, names), 170.0)
@@ -177,6 +188,9 @@ class _Lanes:
         self.baselines[strip.conversation] = baseline(y)
         group.items.append(row)
         y += links_height(frame, strip) + _ROW_GAP
+        if self.streams is not None and (height := streams_height(self.frame, strip, self.streams)):
+            group.items.append(streams_row(frame, strip, y, self.streams))
+            y += height + _ROW_GAP
         for minds in self.minds:
             row, height, found = view_row(frame, strip, y, minds)
             self.found[minds.result.view] |= found
@@ -223,7 +237,8 @@ class _Lanes:
         dots = [("filled-dot", "assistant turn")] if (read & stages.assistant).any() else []
         dots += [("hollow-dot", "other turn")] if (read & ~stages.assistant).any() else []
         none = [("no-mind", "in no mind")] if self._unassigned() else []
-        return [("turns", turns), legend.links_key(self.marks), ("coordinates", dots), ("minds", none)]
+        streams = ("connected", streams_key(self.streams))
+        return [("turns", turns), legend.links_key(self.marks), streams, ("coordinates", dots), ("minds", none)]
 
     def _unassigned(self) -> bool:
         return any(
@@ -247,6 +262,8 @@ class _Lanes:
         left_out = []
         if self.time.left_out:
             left_out.append(f"{counted(self.time.left_out, 'conversation')} more: not drawn.")
+        if self.streams is not None and self.streams.left_out:
+            left_out.append(f"{counted(self.streams.left_out, 'weaker connection')} more: not drawn.")
         if self.more_curves:
             left_out.append(f"{counted(self.more_curves, 'axis', 'axes')} more: not drawn.")
         for result in results:

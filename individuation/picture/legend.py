@@ -12,7 +12,8 @@ from individuation.picture.frame import MARGIN, NORMAL, SMALL
 from individuation.picture.lettering import shortened, text_width
 from individuation.picture.palette import mind_hatch, mind_role, on, over
 from individuation.picture.rows import MIXED_LOOK, ROLE_LOOK
-from individuation.picture.scene import Circle, Group, Item, Rect, Text
+from individuation.picture.scene import Circle, Group, Item, Path, Rect, Text
+from individuation.picture.streams import BROADEST, BROADEST_ARC, THINNER
 from individuation.picture.strokes import SAYS, diamond, question_mark, stroke, triangle
 from individuation.result import Result
 from rules.view import Tally
@@ -177,6 +178,14 @@ def _sample(what: str, x: float, y: float) -> list[Item]:
             return [Circle(middle, y, 2.8, "ink")]
         case "hollow-dot":
             return [Circle(middle, y, 2.4, "ground", "faint", 1.1)]
+        case "broad-stream":
+            return [Rect(x, y - BROADEST / 2, _SAMPLE, BROADEST, "faint")]
+        case "narrow-stream":
+            broad = BROADEST / THINNER**0.5
+            return [Rect(x, y - broad / 2, _SAMPLE, broad, "faint")]
+        case "stream-arc":
+            arc = (("M", (x, y + 4)), ("C", (x + 5, y - 7, x + _SAMPLE - 5, y - 7, x + _SAMPLE, y + 4)))
+            return [Path(arc, "muted", BROADEST_ARC / 2)]
         case "no-mind":
             return [Rect(x, y - 1, _SAMPLE, 2, "absent")]
         case _:

@@ -141,6 +141,7 @@ def _evidence(evidence: Evidence) -> Iterator[Html]:
 def _links(caption: str, links: Sequence[LinkFact]) -> Iterator[Html]:
     if len(links) < 2:
         return
+    measured = any(link.kl is not None for link in links[:_MOST_LINKS])
     rows: list[list[Content]] = [
         [
             named(link.origin),
@@ -148,15 +149,16 @@ def _links(caption: str, links: Sequence[LinkFact]) -> Iterator[Html]:
             link.kind,
             " → ".join(server or "unknown" for server in link.servers),
             "-" if link.drift is None else f"{link.drift:g}",
+            *(["-" if link.kl is None else f"{link.kl:.2g} nats"] if measured else []),
             "yes" if link.carries else "no",
             "; ".join(f"{bar.cause}: {', '.join(bar.values)}" if bar.values else bar.cause for bar in link.bars) or "-",
         ]
         for link in links[:_MOST_LINKS]
     ]
     more = f"; {len(links) - _MOST_LINKS:,} more are not listed" if len(links) > _MOST_LINKS else ""
-    yield table(
-        f"{caption}{more}", ["from", "to", "link", "servers", "drift", "carries", "what bars it"], rows, heads=2
-    )
+    connected = ["connected"] if measured else []
+    titles = ["from", "to", "link", "servers", "drift", *connected, "carries", "what bars it"]
+    yield table(f"{caption}{more}", titles, rows, heads=2)
 
 
 def _sharing(reason: Reason) -> Iterator[Html]:
