@@ -10,6 +10,10 @@ from hypothesis import settings
 
 from individuation.cli.main import cli
 
+# Nothing is fetched from a hub, by the tests and by the programs that they start. As many tests run at once as there are
+# cores, so more threads in each would only be in each other's way.
+os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+
 ROOT = Path(__file__).resolve().parent.parent
 NO_SKIPS = os.environ.get("INDIVIDUATE_NO_SKIPS") == "1"
 
