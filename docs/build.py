@@ -101,10 +101,18 @@ Choose one with `--reading NAME=VALUE` on the command line, or as `NAME=VALUE` i
 """
 
 
+_NOT_BUILT_IN = """\
+## Readings of views of one's own
+
+No built-in view has these. A [view of one's own](own-views.md) that goes by links may fix them or leave them open, and
+a name in brackets may answer them: `--view "virtual-instance[least_connectedness=0.05]"`.
+"""
+
+
 def views_page() -> str:
     """The text of docs/views.md."""
-    from individuation.catalogue import described
-    from rules.readings import ALL
+    from individuation.catalogue import described, described_reading
+    from rules.readings import ALL, NOT_BUILT_IN
     from rules.registry import VIEWS
 
     data = described(list(VIEWS.values()))
@@ -118,6 +126,8 @@ def views_page() -> str:
             _READINGS,
             _table(("reading", "default", "other values"), (_reading_row(r, default) for r in data["readings"])),
             *(_reading_section(reading, default) for reading in data["readings"]),
+            _NOT_BUILT_IN,
+            *(_reading_section(described_reading(reading, ()), default) for reading in NOT_BUILT_IN),
         ]
     )
 
@@ -158,12 +168,13 @@ def _others(reading: dict[str, Any], default: dict[str, Any]) -> str:
 
 
 def _reading_section(reading: dict[str, Any], default: dict[str, Any]) -> str:
+    views = f"- Views: {', '.join(map(_link, reading['views']))}\n" if reading["views"] else ""
     return (
         f"### {reading['reading']}\n\n"
         f"{reading['question']}\n\n"
         f"- Values: `{default[reading['reading']]}` (default), {_others(reading, default)}\n"
         f"- Source: {reading['source']}\n"
-        f"- Views: {', '.join(map(_link, reading['views']))}\n"
+        f"{views}"
     )
 
 

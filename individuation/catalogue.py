@@ -28,19 +28,21 @@ def described(views: Sequence[View]) -> dict[str, list[dict[str, Any]]]:
             }
             for view in views
         ],
-        "readings": [
-            {
-                "reading": reading.name,
-                "values": values(reading),
-                "question": reading.question,
-                "source": reading.source,
-                "views": [view.name for view in views if reading in view.readings],
-            }
-            for reading in used
-        ],
+        "readings": [described_reading(reading, views) for reading in used],
+    }
+
+
+def described_reading(reading: Reading, views: Sequence[View]) -> dict[str, Any]:
+    """A reading, and which of the views have it."""
+    return {
+        "reading": reading.name,
+        "values": values(reading),
+        "question": reading.question,
+        "source": reading.source,
+        "views": [view.name for view in views if reading in view.readings],
     }
 
 
 def values(reading: Reading) -> str:
     """The values of a reading, default first."""
-    return ", ".join(reading.values) if reading.values else f"{reading.default:g}, or a number >= 0"
+    return ", ".join(reading.values) if reading.values else f"{reading.default}, or a number >= 0"

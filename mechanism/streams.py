@@ -1,8 +1,8 @@
 """Attention streams between the stages of a recorded conversation: how many, how strong, and what they are good for.
 
-The paper (§2.1) has a conversation's forward passes held together by their attention streams, in place of what holds a
-stream of thoughts together: a "quasi-psychological connectedness". Here it is measured, twice: by the
-attention that a stage gives to an earlier one, and causally, by what hiding the earlier one changes.
+In the paper attention streams sustain quasi-psychological connections across token-time (abstract, §2.1). Here this
+connectedness is measured, twice: by the attention that a stage gives to an earlier one, and causally, by what hiding
+the earlier one changes.
 """
 
 from __future__ import annotations
