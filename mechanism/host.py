@@ -228,6 +228,12 @@ def _base_and_adapter(where: str) -> tuple[str, Path, Path | None]:
     return base, found, source
 
 
+def model_folder(name_or_path: str | Path) -> Path | None:
+    """The folder on this machine that a model is in; None for one that comes from the Hugging Face Hub."""
+    source = _source(str(name_or_path))
+    return source if source.is_dir() else None
+
+
 def _source(where: str) -> Path:
     if where in ORGANISMS:
         from mechanism.organism import path_of

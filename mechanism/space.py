@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
@@ -24,9 +24,6 @@ from torch import Tensor
 from traces import vocabulary
 from traces.errors import TraceError, UnknownNameError, quoted
 from traces.new_file import new_file
-
-if TYPE_CHECKING:
-    from mechanism.host import Host
 
 FORMAT = "individuate persona space 1"
 """What the metadata of a space file says under `format`."""
@@ -52,6 +49,26 @@ _FIELDS = (
     "regions",
     "made",
 )
+
+
+class Weights(Protocol):
+    """What a space has to fit: a `Host`, or what a server elsewhere says of the model that it holds."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def digest(self) -> str | None:
+        """Of its weights, where known."""
+
+    @property
+    def layers(self) -> int | None:
+        """Decoder blocks."""
+
+    @property
+    def hidden(self) -> int:
+        """The width of the residual stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +222,7 @@ class PersonaSpace:
             regions={region: dict(ranges) for region, ranges in self.regions.items()},
         )
 
-    def check_fits(self, host: Host, *, force: bool = False) -> None:
+    def check_fits(self, host: Weights, *, force: bool = False) -> None:
         """Refuse a host whose residual stream these vectors are not of: other width, other layers, other weights.
 
         `force` lets other weights of the same shape pass (a fine-tune of the model, say), nothing else. Without a

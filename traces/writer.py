@@ -369,6 +369,25 @@ class TraceWriter:
             column = "name" if kind == "space" else "key"
             return [key for (key,) in self._connection.execute(f"SELECT {column} FROM {kind} ORDER BY id").fetchall()]
 
+    def has(self, kind: str, name: str) -> bool:
+        """Whether something of a kind (one of those of `names`) is declared by that name."""
+        if kind not in _KINDS:
+            raise UnknownNameError(self.path.name, "kind", kind, _KINDS)
+        with self._lock, self._saying_why():
+            column = "name" if kind == "space" else "key"
+            found = self._connection.execute(f"SELECT 1 FROM {kind} WHERE {column} = ?", (name,)).fetchone()
+            return found is not None
+
+    def connected(self, conversation: str) -> bool:
+        """Whether a connection of one of the conversation's own stages to an earlier one is recorded."""
+        with self._lock, self._saying_why():
+            found = self._connection.execute(
+                "SELECT 1 FROM connection n JOIN turn t ON t.id = n.turn_id "
+                "JOIN conversation c ON c.id = t.conversation_id WHERE c.key = ? LIMIT 1",
+                (conversation,),
+            ).fetchone()
+            return found is not None
+
     def spans(self, cache: str) -> tuple[CacheSpan, ...]:
         """The spans recorded so far of a declared cache."""
         with self._transaction():

@@ -68,7 +68,8 @@ class Commands(DefaultGroup):  # type: ignore[misc]
 
 
 def _input_error(ctx: click.Context, error: TraceError) -> InputError:
-    return InputError(f"{error}\nNothing was written." if ctx.meta.get("individuation.writes") else str(error))
+    kept = "Nothing was written." if ctx.meta.get("individuation.writes") else ctx.meta.get("individuation.kept")
+    return InputError(f"{error}\n{kept}" if kept else str(error))
 
 
 def _of_the_system(error: OSError | UnicodeError) -> TraceError:
