@@ -47,7 +47,7 @@ def attending(host: Host, *implementations: str) -> Iterator[None]:
         inner.set_attn_implementation(before)
 
 
-class _PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+class _PrefixLayer(DynamicLayer):
     """The first positions of another cache's layer, for several rows to read, and what each row adds to them.
 
     What the rows share is laid out for all of them only while a layer computes.

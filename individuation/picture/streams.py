@@ -6,6 +6,7 @@ What is drawn was measured (`traces.vocabulary.Connection`): nats where there ar
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -159,7 +160,7 @@ def _feet(frame: Frame, strip: Strip, later: int, earlier: int) -> tuple[float, 
 def _rise(x1: float, x2: float, frame: Frame, streams: Streams) -> float:
     """How high an arc is: the higher, the further it reaches."""
     reach = min(1.0, max(0.0, (x2 - x1) / max(frame.right - frame.left, 1.0)))
-    return 8.0 + (streams.arched - 8.0) * reach**0.5
+    return 8.0 + (streams.arched - 8.0) * math.sqrt(reach)
 
 
 def _arc(frame: Frame, strip: Strip, y: float, later: int, earlier: int, streams: Streams, value: float) -> Path:
