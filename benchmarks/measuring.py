@@ -26,7 +26,7 @@ if str(ROOT) not in sys.path:
 
 OUT = ROOT / "benchmarks" / "out"
 STAGES, REPEAT = 1_000_000, 5
-LIBRARIES = ("click", "networkx", "numpy", "pydantic", "PyYAML", "rich", "SQLAlchemy")
+LIBRARIES = ("click", "networkx", "numpy", "pydantic", "PyYAML", "rich", "SQLAlchemy", "torch", "transformers")
 
 
 @dataclass(frozen=True)

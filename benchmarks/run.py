@@ -9,6 +9,7 @@ import sys
 import measuring
 import minds
 import reasons
+import recording
 import start
 import store
 import writer
@@ -21,7 +22,7 @@ def main() -> int:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{today}, {chosen.stages:,} stages, medians of {chosen.repeat} alternating runs\n", flush=True)
     figures = []
-    for part in (start, minds, reasons, store, writer):
+    for part in (start, minds, reasons, store, writer, recording):
         measured = part.measure(chosen.stages, chosen.repeat)
         print(measuring.table(measured), end="\n\n", flush=True)
         figures += measured
