@@ -8,7 +8,8 @@ masks see to the window), so that any prefix can be forked, compared and edited.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class ProvenanceCache(DynamicCache):
         self.source = source
         self.taken_over = taken_over
         self._spans: list[Span] = []
+        self._read_again: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
     def holding(
@@ -108,6 +110,7 @@ class ProvenanceCache(DynamicCache):
 
         Entries computed one position at a time are `decoded`, several in one pass `prefilled`.
         """
+        key_states, value_states = self._read_again.pop(layer_idx, (key_states, value_states))
         keys, values = super().update(key_states, value_states, layer_idx, *args, **kwargs)
         # The first layer of a pass makes the positions; the others fill them.
         end = keys.shape[-2]
@@ -136,6 +139,23 @@ class ProvenanceCache(DynamicCache):
         elif kept < length:
             super().crop(kept - length)
             self._spans = [span.within(0, kept) for span in self._spans if span.start < kept]
+
+    @contextmanager
+    def reading_last_again(self) -> Iterator[None]:
+        """The first pass within processes the token of the last entry once more, for what comes after it: the entry
+        stays as it is, with its origin, and the pass attends to it as it is (it may have been edited).
+        """
+        last = self.length - 1
+        for number, (keys, values) in enumerate(states_of(self)):
+            self._read_again[number] = keys[..., last:, :], values[..., last:, :]
+            self.layers[number] = _layer(keys[..., :last, :], values[..., :last, :])
+        try:
+            yield
+        finally:
+            # Where no pass came, or one that broke off.
+            for number, states in self._read_again.items():
+                super().update(*states, number)
+            self._read_again.clear()
 
     def reset(self) -> None:
         """Drop all entries, in place."""

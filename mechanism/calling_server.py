@@ -38,10 +38,10 @@ class CallingServer(ABC):
         loaded: LoadedModel = self.call("load", request=request)
         return loaded
 
-    def probe(self, model: str, space: PersonaSpace | None, layers: Sequence[int] | None) -> dict[str, Probe]:
-        """Read coordinates from now on (`Server.probe`)."""
+    def probe(self, model: str, name: str, space: PersonaSpace, layers: Sequence[int] | None) -> dict[str, Probe]:
+        """Make known what is to be read (`Server.probe`)."""
         probes: dict[str, Probe] = self.call(
-            "probe", model=model, space=space, layers=None if layers is None else list(layers)
+            "probe", model=model, name=name, space=space, layers=None if layers is None else list(layers)
         )
         return probes
 
@@ -59,12 +59,14 @@ class CallingServer(ABC):
         ids: Sequence[int],
         roles: Sequence[str],
         interventions: Sequence[str] = (),
+        reading: str | None = None,
         logits: bool = False,
     ) -> Fed:
         """Process tokens (`Server.feed`)."""
         fed: Fed = self.call(
-            "feed", cache=cache, ids=list(ids), roles=list(roles), interventions=list(interventions), logits=logits
-        )
+            "feed", cache=cache, ids=list(ids), roles=list(roles), interventions=list(interventions), reading=reading,
+            logits=logits,
+        )  # fmt: skip
         return fed
 
     def generate(
@@ -74,12 +76,14 @@ class CallingServer(ABC):
         roles: Sequence[str],
         sampling: Sampling,
         interventions: Sequence[str] = (),
+        reading: str | None = None,
         on_token: OnToken | None = None,
     ) -> Generated:
         """Sample a continuation (`Server.generate`)."""
         made: Generated = self.call(
             "generate", on_token,
             cache=cache, ids=list(ids), roles=list(roles), sampling=sampling, interventions=list(interventions),
+            reading=reading,
         )  # fmt: skip
         return made
 

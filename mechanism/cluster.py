@@ -5,14 +5,18 @@ The actor runs the same `LocalServer` as a process of `worker_server` does, and 
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from mechanism.calling_server import CallingServer
 from mechanism.local_server import LocalServer
 from mechanism.server import OnToken
 from mechanism.wire import decode, encode
-from mechanism.worker import METHODS
+from mechanism.worker import called
 from traces.errors import TraceError
+
+START_SECONDS = 300.0
+"""How long an actor may take to start, the installation of its environment included."""
 
 
 class ServerActor:
@@ -22,16 +26,14 @@ class ServerActor:
         self._server = LocalServer(name)
 
     def call(self, frame: bytes) -> bytes:
-        """Answer one call; an error of the domain comes back as data."""
-        asked = decode(frame)
-        if asked["call"] not in METHODS:
-            return encode({"error": [self._server.name, f'"{asked["call"]}" is nothing that it does', "a known call"]})
+        """Answer one call; an error comes back as data."""
         try:
-            if asked["call"] == "hardware":
-                return encode({"value": self._server.hardware})
-            return encode({"value": getattr(self._server, asked["call"])(**asked["with"])})
+            asked = decode(frame)
+            return encode({"value": called(self._server, asked["call"], asked["with"])})
         except TraceError as error:
             return encode({"error": [error.where, error.found, error.expected]})
+        except Exception:
+            return encode({"fault": traceback.format_exc()})
 
 
 class ClusterServer(CallingServer):
@@ -55,6 +57,12 @@ class ClusterServer(CallingServer):
             found = f"the Ray cluster has {self._ray.cluster_resources().get('GPU', 0):g} GPUs"
             raise TraceError(f"server {name}", found, f"{gpus:g} for each server; or gpus=0 for the CPU")
         self._actor = self._ray.remote(ServerActor).options(**options).remote(name)
+        try:
+            self._ray.get(self._actor.__ray_ready__.remote(), timeout=START_SECONDS)
+        except (self._ray.exceptions.GetTimeoutError, self._ray.exceptions.RayActorError):
+            self.close()
+            found = f"Ray could not start an actor with {gpus:g} GPUs in {START_SECONDS:g} seconds"
+            raise TraceError(f"server {name}", found, "a cluster with room for it") from None
 
     def call(self, method: str, on_token: OnToken | None = None, /, **arguments: Any) -> Any:
         """Have the actor do something (`CallingServer.call`)."""
@@ -65,6 +73,8 @@ class ClusterServer(CallingServer):
             raise TraceError(f"server {self.name}", "its Ray actor has ended", "an actor that lives") from None
         if "error" in answer:
             raise TraceError(*answer["error"])
+        if "fault" in answer:
+            raise RuntimeError(f"in the actor of server {self.name}:\n{answer['fault']}")
         value = answer["value"]
         if on_token is not None:
             for token in value.ids:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from mechanism.drift import Drift
-from mechanism.host import Host
+from mechanism.host import Host, template_of
 from mechanism.local_server import LocalServer
 from mechanism.probe import content_mean
-from mechanism.server import CacheState, LoadedModel, Readings, Server
+from mechanism.server import CacheState, LoadedModel, ModelRequest, Readings, Server
 from mechanism.span import Span
 from mechanism.template import ChatTemplate
 from traces.vocabulary import Intervention as InterventionFacts
@@ -21,13 +21,14 @@ from traces.vocabulary import Probe
 class Answering:
     """Who answers: a model on a server, the template that writes its conversations, and what is probed in it.
 
-    `probes` are in the order of the columns of `ProcessedTurn.readings`.
+    `probes` are in the order of the columns of `ProcessedTurn.readings`; `reading` is what the server calls them.
     """
 
     server: Server
     model: LoadedModel
     template: ChatTemplate
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    reading: str | None = None
 
     @classmethod
     def by(cls, host: Host, server: str = "local") -> Answering:
@@ -35,9 +36,20 @@ class Answering:
         place = LocalServer(server)
         return cls(place, place.hold(host), host.template)
 
-    def probed(self, probes: Mapping[str, Probe]) -> Answering:
+    @classmethod
+    def on(cls, server: Server, request: ModelRequest) -> Answering:
+        """A model on a server, which loads it unless it holds it; the template is read in this process.
+
+        Raises `TraceError` for a model that cannot be loaded.
+        """
+        model = server.load(request)
+        if isinstance(server, LocalServer):
+            return cls(server, model, server.host(model.key).template)
+        return cls(server, model, template_of(request.name))
+
+    def probed(self, reading: str | None, probes: Mapping[str, Probe]) -> Answering:
         """The same, with other probes."""
-        return replace(self, probes=dict(probes))
+        return replace(self, reading=reading, probes=dict(probes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +121,7 @@ class Unrecorded:
 
     def answering(self, answering: Answering) -> Answering:
         """Nothing is probed."""
-        return answering
+        return answering.probed(None, {})
 
     def begins(self, conversation: str, parent: str | None, at: int | None) -> None:
         """Nothing is written."""

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -61,11 +62,16 @@ class Recorder:
         self.keep_text = keep_text
         self.per_token = per_token
         self.resume = resume
+        self.turns = 0
+        """How many turns were written so far."""
         self._told = (name or self.store.stem, title, source or f"recorded with individuate {version('individuate')}")
         self._open = ExitStack()
         self._writer: TraceWriter | None = None
         self._models: dict[tuple[str, str | None], str] = {}
         self._there: dict[str, int] = {}
+        self._written: dict[str, int] = {}
+        # Other recorders may have the same server read something else.
+        self._reading = secrets.token_hex(8)
         self._versions: dict[str, Mapping[str, str]] = {}
 
     def __enter__(self) -> Recorder:
@@ -105,18 +111,33 @@ class Recorder:
         loose = [s for s in self.spaces if s.model_digest is None and (s.layers, s.hidden) == shape]
         return next(iter([*own, *loose]), None)
 
+    def model_key(self, answering: Answering) -> str:
+        """The model's key in the trace: its key on the server, with a number where that means other weights there."""
+        facts = answering.model.facts
+        known = (answering.model.key, facts.digest)
+        if known not in self._models:
+            taken = set(self.writer.names("model"))
+            names = (answering.model.key if n == 1 else f"{answering.model.key}-{n}" for n in count(1))
+            self._models[known] = self._declared(names, taken, lambda name: self.writer.model(name, facts))
+        self._versions[self._models[known]] = answering.model.versions
+        return self._models[known]
+
     # --- what a session tells (`processed.Recording`)
 
     def answering(self, answering: Answering) -> Answering:
         """A model takes over: it, its server and its probes become known to the trace."""
-        with self.writer.atomically():
-            key = self._model_key(answering)
-            self.writer.server(answering.server.name, Server(hardware=answering.server.hardware))
-            space = self.space_for(answering)
-            probes = answering.server.probe(answering.model.key, space, None if space is None else self.layers)
-            if space is not None:
-                self._declare_space(space, key)
-            return answering.probed({self._probe_key(name, probe, key): probe for name, probe in probes.items()})
+        space = self.space_for(answering)
+        probes = {}
+        if space is not None:
+            probes = answering.server.probe(answering.model.key, self._reading, space, self.layers)
+        # Each for itself, not at once: a name that means something else there is passed over, which would undo all.
+        key = self.model_key(answering)
+        self.writer.server(answering.server.name, Server(hardware=answering.server.hardware))
+        if space is None:
+            return answering.probed(None, {})
+        self._declare_space(space, key)
+        named = {self._probe_key(name, probe, key): probe for name, probe in probes.items()}
+        return answering.probed(self._reading, named)
 
     def begins(self, conversation: str, parent: str | None, at: int | None) -> None:
         """A conversation begins."""
@@ -127,7 +148,7 @@ class Recorder:
                 f"it has {len(there)} turns already",
                 "another key, or resume=True to go on where it was",
             )
-        self._there[conversation] = len(there)
+        self._there[conversation], self._written[conversation] = len(there), 0
         self.writer.conversation(conversation, parent, at)
 
     def intervention(self, name: str, facts: Intervention) -> None:
@@ -137,10 +158,15 @@ class Recorder:
     def processed(self, conversation: str, first: int, step: Processed) -> None:
         """Turns were processed; they are in the store, whole, when this returns."""
         there = self._there[conversation]
+        if first != self._written[conversation]:
+            raise TraceError(
+                f"{self.store.name}: conversation {conversation}",
+                f"turn {self._written[conversation]} could not be recorded, so turn {first} cannot follow",
+                "a new session, with resume=True to go on from what is recorded",
+            )
         with self.writer.atomically():
-            known = set(self.writer.names("kv_cache")) if step.made else set()
             for made in step.made:
-                if made.state.key not in known:
+                if not self.writer.has("kv_cache", made.state.key):
                     self.writer.cache(made.state.key, self._cache(made))
             if first < there:
                 self._check_same(conversation, first, step.turns)
@@ -150,19 +176,10 @@ class Recorder:
                 grown = {key: tuple(map(_fact, spans)) for key, spans in step.grown.items()}
                 new[0] = NewTurn(**{**vars(new[0]), "spans": grown})
                 self.writer.turns(conversation, new)
+                self.turns += len(new)
+        self._written[conversation] = first + len(step.turns)
 
     # --- inside
-
-    def _model_key(self, answering: Answering) -> str:
-        """The model's key in the trace: its key on the server, with a number where that means other weights there."""
-        facts = answering.model.facts
-        known = (answering.model.key, facts.digest)
-        if known not in self._models:
-            taken = set(self.writer.names("model"))
-            names = (answering.model.key if n == 1 else f"{answering.model.key}-{n}" for n in count(1))
-            self._models[known] = self._declared(names, taken, lambda name: self.writer.model(name, facts))
-        self._versions[self._models[known]] = answering.model.versions
-        return self._models[known]
 
     def _probe_key(self, name: str, probe: Probe, model: str) -> str:
         taken = set(self.writer.names("probe"))
@@ -195,13 +212,15 @@ class Recorder:
                 return
             recorded = there[number]
             same = (recorded.role, recorded.tokens) == (turn.role, len(turn.ids))
+            place = (self.model_key(turn.answering), turn.answering.server.name)
+            same = same and (recorded.model, recorded.server) == place
             if recorded.token_ids is not None:
                 same = same and recorded.token_ids.tolist() == list(turn.ids)
             if not same:
                 raise TraceError(
                     f"{self.store.name}: conversation {conversation}, turn {number}",
                     "what is recorded there is another turn than the one that this session processed",
-                    "the same conversation, model and seed as in the recording that was interrupted",
+                    "the same conversation, models, servers and seed as in the recording that was interrupted",
                 )
 
     def _cache(self, made: CacheMade) -> KVCache:
@@ -209,7 +228,7 @@ class Recorder:
         measured = {} if drift is None else _drift_facts(drift)
         rebuilt = state.how == "prefilled"
         return KVCache(
-            model=self._model_key(made.answering),
+            model=self.model_key(made.answering),
             server=state.server,
             source=state.source,
             how=state.how,  # type: ignore[arg-type]
@@ -220,7 +239,7 @@ class Recorder:
         )
 
     def _turn(self, turn: ProcessedTurn) -> NewTurn:
-        model = self._model_key(turn.answering)
+        model = self.model_key(turn.answering)
         sampling = None
         if turn.sampling is not None:
             sampling = {**turn.sampling, "versions": dict(self._versions[model])}

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanism.cache_edit import CacheEdit
+from mechanism.cache_edit import CacheEdit, EditReport
 from mechanism.drift import Drift
 from mechanism.intervention import Intervention
 from mechanism.space import PersonaSpace
@@ -81,21 +81,13 @@ class Generated:
     """A sampled continuation. `ids` includes the token that ended it, if one did (`ended`).
 
     `readings` has a row for each token given, then for each sampled one but the last, which was not processed yet.
+    `parameters` are those that it was sampled with, the model's own defaults among them.
     """
 
     ids: tuple[int, ...]
     readings: Readings
     ended: bool
-
-
-@dataclass(frozen=True)
-class EditReport:
-    """What an edit of a cache did: how many entries (positions times layers) it touched, and how far they moved
-    (relative L2 of keys and of values over those touched)."""
-
-    entries: int
-    keys: float
-    values: float
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,8 +124,8 @@ class Server(Protocol):
     def load(self, request: ModelRequest) -> LoadedModel:
         """Hold a model; one that is held already is not loaded again."""
 
-    def probe(self, model: str, space: PersonaSpace | None, layers: Sequence[int] | None) -> dict[str, Probe]:
-        """Read coordinates on a space's axes whenever the model runs from now on; None: none."""
+    def probe(self, model: str, name: str, space: PersonaSpace, layers: Sequence[int] | None) -> dict[str, Probe]:
+        """Make known by a name what is to be read: coordinates on a space's axes, at its own layer and these others."""
 
     def define(self, model: str, name: str, intervention: Intervention) -> None:
         """Make an intervention known by a name."""
@@ -147,9 +139,11 @@ class Server(Protocol):
         ids: Sequence[int],
         roles: Sequence[str],
         interventions: Sequence[str] = (),
+        reading: str | None = None,
         logits: bool = False,
     ) -> Fed:
-        """Process tokens on top of a cache, in one pass. `roles` says whose each token is."""
+        """Process tokens on top of a cache, in one pass. `roles` says whose each token is, `reading` what is read at
+        each (a name of `probe`; None: nothing)."""
 
     def generate(
         self,
@@ -158,6 +152,7 @@ class Server(Protocol):
         roles: Sequence[str],
         sampling: Sampling,
         interventions: Sequence[str] = (),
+        reading: str | None = None,
         on_token: OnToken | None = None,
     ) -> Generated:
         """Process tokens on top of a cache, then sample a continuation, which is the assistant's.

@@ -7,19 +7,21 @@ and tells its recording what was done.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
 import numpy as np
 
-from mechanism.cache_edit import CacheEdit
+from mechanism.cache_edit import CacheEdit, EditReport
 from mechanism.drift import Drift
 from mechanism.host import Host
 from mechanism.intervention import Intervention
+from mechanism.local_server import LocalServer
 from mechanism.processed import Answering, CacheMade, Processed, ProcessedTurn, Recording, Unrecorded
-from mechanism.server import CacheState, EditReport, OnToken, Readings, Sampling
+from mechanism.server import CacheState, OnToken, Readings, Sampling, Server
 from mechanism.span import now
 from mechanism.template import Message, TurnTokens
 from mechanism.transcript import Transcript, TranscriptTurn
@@ -74,11 +76,13 @@ class Session:
         self.sampling: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, **(sampling or {})}
         self.seed = seed
         self.interventions: dict[str, Intervention] = {}
-        self.now = self.recording.answering(_as_answering(answering))
+        given = answering.server if isinstance(answering, Answering) else None
+        self._here = given if isinstance(given, LocalServer) else LocalServer()
+        self.now = self.recording.answering(self._as_answering(answering))
         self.transcript = Transcript(self.now.template)
         self._names = _Names(key)
         self._pending: list[Message] = []
-        self._spoken_before: list[int] = []
+        self._spoken_in: dict[int, list[int]] = {}
         self._begin(key, None, None)
         self._cache = self._names.cache(key)
         self.now.server.open(self.now.model.key, self._cache)
@@ -86,11 +90,12 @@ class Session:
 
     def _begin(self, key: str, parent: str | None, at: int | None) -> None:
         """From here on this session is a conversation of its own, or a branch of one."""
+        self._stages_before = () if parent is None else self.stages[:at]
         self.key, self._own_from = key, at or 0
         self._new_caches: list[CacheMade] = []
         self._recorded: dict[str, int] = {}
-        self._left: dict[tuple[str, str], tuple[str, list[int]]] = {}
-        self._once: list[str] = []
+        self._left: dict[tuple[str, str], _Left] = {}
+        self._edited: dict[str, list[tuple[str, int]]] = {}
         self.recording.begins(key, parent, at)
 
     # --- what stands
@@ -99,6 +104,12 @@ class Session:
     def turns(self) -> Sequence[TranscriptTurn]:
         """The turns that were processed, along the path."""
         return tuple(self.transcript.turns)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the turns along the path, as the trace has them: `c1.1/0` follows `c1/3` in a branch."""
+        own = range(len(self.transcript.turns) - self._own_from)
+        return (*self._stages_before, *(f"{self.key}/{number}" for number in own))
 
     @property
     def messages(self) -> list[Message]:
@@ -116,6 +127,11 @@ class Session:
         """Say something to the model. It is processed with the reply, or by `flush`."""
         self._pending.append({"role": role, "content": text})
 
+    def unsay(self) -> list[Message]:
+        """Take back what was said and not processed yet, and give it back."""
+        unsaid, self._pending = self._pending, []
+        return unsaid
+
     def generate(self, on_token: OnToken | None = None, *, seed: int | None = None, **parameters: Any) -> Reply:
         """Have the model answer, or go on with a reply that was cut short.
 
@@ -132,27 +148,31 @@ class Session:
             raise TraceError(f"conversation {self.key}", found, "words of the user's, or a reply that was cut short")
         said = self._prepared()
         opening = [] if goes_on else self.now.template.generation_prompt(self._skeleton())
+        reply = [{"role": "assistant", "content": "."}]
+        # Worked out before anything is processed: what is refused here leaves all as it was.
+        closing = self.now.template.closing([*self._skeleton(), *([] if goes_on else reply)])
         ids = [token for turn in said for token in turn.ids] + opening
         roles = [turn.role for turn in said for _ in turn.ids] + ["assistant"] * len(opening)
         if seed is None and self.seed is not None:
             seed = self.seed + len(self.transcript.turns)
-        chosen = {**self.sampling, **parameters}
+        chosen = self._within_context({**self.sampling, **parameters}, len(ids) + len(closing))
         ending = self.now.template.end_ids
         active = tuple(self.interventions)
         sampling = Sampling(chosen, seed, tuple(sorted(ending)))
-        made = server.generate(self._cache, ids, roles, sampling, active, on_token)
-        content = made.ids[:-1] if made.ended else made.ids
-        # The end of turn that the template writes takes the place of the end token sampled; the last token of a reply
-        # that was cut short was sampled and not yet processed. Either way the cache comes to hold the whole turn.
-        reply = [{"role": "assistant", "content": "."}]
-        tail = self.now.template.closing([*self._skeleton(), *reply]) if made.ended else list(made.ids[-1:])
-        fed = server.feed(self._cache, tail, ["assistant"] * len(tail), active)
+        with self._all_or_nothing():
+            made = server.generate(self._cache, ids, roles, sampling, active, self.now.reading, on_token)
+            content = made.ids[:-1] if made.ended else made.ids
+            # The end of turn that the template writes takes the place of the end token sampled; the last token of a
+            # reply that was cut short was sampled and not yet processed. Either way the cache comes to hold the turn.
+            tail = closing if made.ended else list(made.ids[-1:])
+            fed = server.feed(self._cache, tail, ["assistant"] * len(tail), active, self.now.reading)
         closing = tail if made.ended else []
         spoken = self._spoken(content, goes_on)
         marks = "t" * len(opening) + spoken.marks + "t" * len(closing)
         tokens = (*opening, *content, *closing)
         replied = _Prepared("assistant", spoken.text, spoken.thinking, tokens, marks, goes_on, made.ended)
-        noted = {**chosen, "seed": seed, "ended": made.ended}
+        self._spoken_in[len(self.transcript.turns) + len(said)] = list(content)
+        noted = {**chosen, **made.parameters, "seed": seed, "ended": made.ended}
         turns = self._commit([*said, replied], np.concatenate([made.readings, fed.readings]), began, noted)
         return Reply(spoken.text, spoken.thinking, turns[-1], made.ended)
 
@@ -168,7 +188,8 @@ class Session:
         began, said = now(), self._prepared()
         ids = [token for turn in said for token in turn.ids]
         roles = [turn.role for turn in said for _ in turn.ids]
-        fed = self.now.server.feed(self._cache, ids, roles, tuple(self.interventions))
+        with self._all_or_nothing():
+            fed = self.now.server.feed(self._cache, ids, roles, tuple(self.interventions), self.now.reading)
         return self._commit(said, fed.readings, began, None)
 
     # --- changes of hands
@@ -179,35 +200,45 @@ class Session:
         `resume`: a model that has answered here before, on the same server, goes on with the cache that it left and
         pre-fills only what came since. Raises `TraceError` where it left none that fits.
         """
-        new = _as_answering(answering)
-        if _same_weights(new, self.now):
+        new = self._as_answering(answering)
+        if same_weights(new, self.now):
             found = f"{new.model.key} is the model that answers already"
             raise TraceError(f"conversation {self.key}", found, "another model; or `migrate` to another server")
         transcript = self.transcript.read_by(new.template)
         place = (new.server.name, new.model.key)
-        cache, held = self._left.get(place, (None, []))
-        if resume and (cache is None or transcript.ids[: len(held)] != held):
+        left = self._left.get(place)
+        if left is not None and left.server is not new.server:
+            left = None
+        if resume and (left is None or transcript.ids[: len(left.ids)] != left.ids):
             found = f"{new.model.key} left no cache here that this conversation goes on from"
             raise TraceError(f"conversation {self.key}", found, "a model that has answered here, on the same server")
         new = self._taking_over(new)
-        if cache is not None and resume:
-            if rest := transcript.ids[len(held) :]:
-                new.server.feed(cache, rest, transcript.roles[len(held) :], tuple(self.interventions))
+        if left is not None and resume:
+            cache, known = left.cache, len(left.ids)
+            if rest := transcript.ids[known:]:
+                new.server.feed(cache, rest, transcript.roles[known:], tuple(self.interventions))
         else:
-            source, cache = cache, self._names.cache(self.key)
-            self._prefill(new, cache, source, transcript)
-        self._left[self.now.server.name, self.now.model.key] = (self._cache, list(self.transcript.ids))
-        if transcript.ids != self.transcript.ids:
+            cache = self._names.cache(self.key)
+            self._prefill(new, cache, None if left is None else left.cache, transcript)
+            if left is not None:
+                left.server.drop(left.cache)
+        self._left.pop(place, None)
+        self._left[self.now.server.name, self.now.model.key] = _Left(
+            self.now.server, self._cache, list(self.transcript.ids)
+        )
+        if new.template.digest != self.now.template.digest:
             # What an open reply began with is in tokens that mean nothing here.
-            self._spoken_before = []
+            self._spoken_in = {}
         self.now, self.transcript, self._cache = new, transcript, cache
         if not resume:
             self._made(cache)
 
     def can_resume(self, answering: Answering) -> bool:
         """Whether a model left a cache on that server that `switch(..., resume=True)` can go on with."""
-        _, held = self._left.get((answering.server.name, answering.model.key), (None, None))
-        return held is not None and self.transcript.read_by(answering.template).ids[: len(held)] == held
+        left = self._left.get((answering.server.name, answering.model.key))
+        if left is None or left.server is not answering.server:
+            return False
+        return self.transcript.read_by(answering.template).ids[: len(left.ids)] == left.ids
 
     def migrate(
         self, to: Answering, how: Handover = "transfer", *, measure: bool = True, keep: bool = False
@@ -220,7 +251,7 @@ class Session:
         """
         if how not in HANDOVERS:
             raise TraceError("migrate", f'how is "{how}"', " or ".join(HANDOVERS))
-        if not _same_weights(to, self.now):
+        if not same_weights(to, self.now):
             found = f"server {to.server.name} runs {to.model.key}, which has other weights"
             raise TraceError(f"conversation {self.key}", found, "a server with the same model; or `switch`")
         old, source = self.now, self._cache
@@ -228,6 +259,7 @@ class Session:
         new, cache = self._taking_over(to), self._names.cache(self.key)
         if how == "transfer":
             new.server.adopt(payload, cache)
+            self._carry_edits(source, cache)
         else:
             self._prefill(new, cache, source, self.transcript)
         drift = new.server.compare(cache, payload) if measure and self.transcript.ids else None
@@ -260,16 +292,29 @@ class Session:
         branch = object.__new__(Session)
         branch.__dict__.update(self.__dict__)
         branch.sampling, branch.interventions, branch._pending = dict(self.sampling), dict(self.interventions), []
+        branch._spoken_in = dict(self._spoken_in)
         branch._branch_off(at, self._names.branch(self.key, key))
         return branch
 
     def truncate(self, at: int) -> None:
         """Take back all after the first `at` turns. A trace takes nothing back: there, this goes on as a branch."""
+        self.transcript.position(at)
         self._pending = []
+        source, left = self._cache, list(self._left.values())
         self._branch_off(at, self._names.branch(self.key, None))
+        self._drop(source, left)
 
     def edit(self, turn: int, text: str) -> None:
         """Put one turn in other words; what came after it is read again. In the trace, this goes on as a branch."""
+        messages = self.reworded(turn, text)
+        self.truncate(turn)
+        self.replay(messages)
+
+    def reworded(self, turn: int, text: str) -> list[Message]:
+        """The messages from a turn on, that turn in other words: what is to be read again after an edit.
+
+        Raises `TraceError` for a turn that is not there, or is part of a longer reply.
+        """
         self.flush()
         if not 0 <= turn < len(self.turns):
             found = f"there is no turn {turn}"
@@ -277,18 +322,18 @@ class Session:
         after = self.turns[turn + 1 :]
         if self.turns[turn].goes_on or (after and after[0].goes_on):
             raise TraceError(f"conversation {self.key}", f"turn {turn} is part of a longer reply", "a whole turn")
-        changed: Message = {"role": self.turns[turn].role, "content": text}
-        later = self.transcript.messages(after)
-        self.truncate(turn)
-        self.replay([changed, *later])
+        return [{"role": self.turns[turn].role, "content": text}, *self.transcript.messages(after)]
 
     def _branch_off(self, at: int, key: str) -> None:
         transcript = self.transcript.first(at)
         source, self._cache = self._cache, self._names.cache(key)
         self.now.server.fork(source, len(transcript.ids), self._cache)
-        unrecorded = self._new_caches
+        unrecorded, edited = self._new_caches, self._edited
         parent, self.transcript = self.key, transcript
         self._begin(key, parent, at)
+        self._edited = edited
+        self._carry_edits(source, self._cache)
+        self._spoken_in = {number: ids for number, ids in self._spoken_in.items() if number < at}
         # Caches that no turn was recorded on yet still stand between this one and its origin.
         self._new_caches += unrecorded
         self._made(self._cache)
@@ -320,7 +365,8 @@ class Session:
         cache = self._names.cache(self.key)
         report = self.now.server.edit(self._cache, edit, positions, cache)
         self.recording.intervention(name, edit.spec(name))
-        self._once.append(name)
+        self._carry_edits(self._cache, cache)
+        self._edited.setdefault(cache, []).append((name, positions[0]))
         self.now.server.drop(self._cache)
         self._cache = cache
         self._made(cache)
@@ -331,7 +377,12 @@ class Session:
     def close(self) -> None:
         """Process what is left, and let the cache go."""
         self.flush()
-        self.now.server.drop(self._cache)
+        self._drop(self._cache, list(self._left.values()))
+
+    def _drop(self, cache: str, left: Sequence[_Left]) -> None:
+        self.now.server.drop(cache)
+        for each in left:
+            each.server.drop(each.cache)
 
     def __enter__(self) -> Session:
         return self
@@ -339,6 +390,10 @@ class Session:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.close()
+            return
+        # A server that is gone is perhaps what ended it.
+        with suppress(TraceError):
+            self._drop(self._cache, list(self._left.values()))
 
     # --- inside
 
@@ -362,26 +417,68 @@ class Session:
 
     def _spoken(self, content: Sequence[int], goes_on: bool) -> TurnTokens:
         """What was sampled, as text and marks. How a reply began says whether it is still thinking where it goes on."""
-        before = self._spoken_before if goes_on else []
-        self._spoken_before = [*before, *content]
+        before = self._spoken_so_far() if goes_on else []
         if not before:
             return self.now.template.reply(content)
         marks = self.now.template.marks(content, before)
         text, thinking = self.now.template.said(content, marks)
         return TurnTokens("assistant", 0, len(content), marks, text, thinking)
 
+    def _spoken_so_far(self) -> list[int]:
+        """What was sampled of the reply that stands open, as far as it is in tokens of the template in use."""
+        spoken: list[int] = []
+        for number in reversed(range(len(self.turns))):
+            spoken = [*self._spoken_in.get(number, ()), *spoken]
+            if not self.turns[number].goes_on:
+                break
+        return spoken
+
+    def _carry_edits(self, source: str, cache: str) -> None:
+        """A cache has the edited entries of another, as far as it goes; the next turn on it says so."""
+        length = self.now.server.state(source).length if source != cache else 0
+        reach = min(length, len(self.transcript.ids))
+        if carried := [edit for edit in self._edited.get(source, ()) if edit[1] < reach]:
+            self._edited[cache] = carried
+
+    def _within_context(self, sampling: dict[str, Any], more: int) -> dict[str, Any]:
+        """Sampling parameters for a reply that ends before the context window does."""
+        context = self.now.model.context
+        if context is None:
+            return sampling
+        room = context - len(self.transcript.ids) - more
+        if room < 1:
+            found = f"{len(self.transcript.ids) + more} tokens stand before the reply"
+            raise TraceError(f"conversation {self.key}", found, f"fewer than {context:,}, the context window")
+        most = sampling.get("max_new_tokens")
+        return {**sampling, "max_new_tokens": min(most, room)} if isinstance(most, int) else sampling
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Where a step breaks off (no memory, an interrupt, a caller's own error), the cache is as before it."""
+        try:
+            yield
+        except BaseException:
+            with suppress(TraceError):
+                if self.cache.length > len(self.transcript.ids):
+                    cut, self._cache = self._cache, self._names.cache(self.key)
+                    self.now.server.fork(cut, len(self.transcript.ids), self._cache)
+                    self._carry_edits(cut, self._cache)
+                    self._made(self._cache)
+                    self.now.server.drop(cut)
+            raise
+
     def _commit(
         self, said: Sequence[_Prepared], readings: Readings, began: str, sampling: Mapping[str, Any] | None
     ) -> Sequence[ProcessedTurn]:
         """Take turns into the transcript, and hand them to the recording in one."""
         first = len(self.transcript.turns) - self._own_from
-        active = tuple(self.interventions)
+        active, edits = tuple(self.interventions), [name for name, _ in self._edited.pop(self._cache, ())]
         turns: list[ProcessedTurn] = []
         row = 0
         for item in said:
             start, end = len(self.transcript.ids), row + len(item.ids)
             by_model = sampling if item.role == "assistant" and item is said[-1] else None
-            acts = active if turns else (*self._once, *active)
+            acts = active if turns else tuple(dict.fromkeys([*edits, *active]))
             turns.append(
                 ProcessedTurn(
                     item.role, item.text, item.thinking, item.ids, item.marks, start, self.now, self._cache,
@@ -390,7 +487,7 @@ class Session:
             )  # fmt: skip
             self.transcript.add(item.turn(), item.ids, item.marks)
             row = end
-        made, self._new_caches, self._once, self._pending = self._new_caches, [], [], []
+        made, self._new_caches, self._pending = self._new_caches, [], []
         self._recorded.update({cache.state.key: cache.state.length for cache in made})
         state = self.cache
         known = self._recorded.get(self._cache, 0)
@@ -398,6 +495,12 @@ class Session:
         self._recorded[self._cache] = state.length
         self.recording.processed(self.key, first, Processed(turns, made, {self._cache: grown}))
         return turns
+
+    def _as_answering(self, answering: Answering | Host) -> Answering:
+        """Hosts given one after another are on one server, this session's own."""
+        if isinstance(answering, Answering):
+            return answering
+        return Answering(self._here, self._here.hold(answering), answering.template)
 
     def _made(self, cache: str, drift: Drift | None = None) -> None:
         self._new_caches.append(CacheMade(self.now.server.state(cache), self.now, drift, now()))
@@ -417,6 +520,15 @@ class _Prepared:
 
     def turn(self) -> TranscriptTurn:
         return TranscriptTurn(self.role, self.text, None, self.thinking, self.goes_on, self.closed)
+
+
+@dataclass(frozen=True)
+class _Left:
+    """A cache that a model left when another took over, and the tokens in it."""
+
+    server: Server
+    cache: str
+    ids: list[int]
 
 
 class _Names:
@@ -439,11 +551,8 @@ class _Names:
         return f"{key}:kv{next(self.numbers[key])}"
 
 
-def _as_answering(answering: Answering | Host) -> Answering:
-    return Answering.by(answering) if isinstance(answering, Host) else answering
-
-
-def _same_weights(one: Answering, other: Answering) -> bool:
+def same_weights(one: Answering, other: Answering) -> bool:
+    """Whether two answer with the same model: by the digests of their weights, or where one is unknown by name."""
     if one.model.facts.digest is None or other.model.facts.digest is None:
         return one.model.facts.name == other.model.facts.name
     return one.model.facts.digest == other.model.facts.digest

@@ -50,19 +50,19 @@ def encode(value: Any) -> bytes:
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_packed(value, tensors), ensure_ascii=False).encode()
     data = save(tensors)
-    return _HEADER.pack(len(text), len(data)) + text + bytes(data)
+    return b"".join((_HEADER.pack(len(text), len(data)), text, data))
 
 
 def decode(frame: bytes) -> Any:
     """The value of a frame. Raises `TraceError` for bytes that are none."""
     try:
         size, rest = _HEADER.unpack_from(frame)
-        text = frame[_HEADER.size : _HEADER.size + size]
+        text = bytes(frame[_HEADER.size : _HEADER.size + size])
         data = frame[_HEADER.size + size :]
         if len(data) != rest:
             raise ValueError("cut short")
         return _unpacked(json.loads(text), load(data))
-    except (struct.error, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise TraceError("what came from another process", f"it is no frame ({error})", "a frame, whole") from None
 
 
@@ -71,12 +71,12 @@ def send(connection: socket.socket, value: Any) -> None:
     connection.sendall(encode(value))
 
 
-def receive(connection: socket.socket) -> Any:
-    """Wait for a value. Raises `EOFError` where the other side has gone."""
+def receive(connection: socket.socket, at_most: int | None = None) -> Any:
+    """Wait for a value, of so many bytes at most. Raises `EOFError` where the other side has gone."""
     header = _exactly(connection, _HEADER.size)
     size, rest = _HEADER.unpack(header)
-    if size > MOST_JSON:
-        raise TraceError("what came from another process", f"its JSON has {size:,} bytes", "a frame of this program's")
+    if size > MOST_JSON or (at_most is not None and size + rest > at_most):
+        raise TraceError("what came from another process", f"it has {size + rest:,} bytes", "a frame of this program's")
     return decode(header + _exactly(connection, size + rest))
 
 
@@ -101,9 +101,11 @@ def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     match value:
         case None | bool() | int() | float() | str():
             return value
+        case np.integer() | np.bool_() | np.floating():
+            return value.item()
         case np.ndarray():
-            # safetensors takes no array without elements in numpy's own way.
-            return {_KIND: "array", "name": keep(torch.from_numpy(np.ascontiguousarray(value)))}
+            # A copy: torch warns of arrays that are not to be written to.
+            return {_KIND: "array", "name": keep(torch.from_numpy(np.array(value, order="C")))}
         case torch.Tensor():
             return {_KIND: "tensor", "name": keep(value)}
         case bytes():
@@ -125,7 +127,11 @@ def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return {_KIND: type(value).__name__, "fields": _packed(fields, tensors)}
         case dict():
             return {_KIND: "dict", "items": [[key, _packed(item, tensors)] for key, item in value.items()]}
-    raise TypeError(f"{type(value).__name__} cannot be sent to another process")
+    raise TraceError(
+        "what goes to another process",
+        f"{type(value).__name__} cannot be sent",
+        "numbers, texts, tensors, and our own words",
+    )
 
 
 def _unpacked(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -8,17 +8,20 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from contextlib import suppress
 from typing import Any
 
 from mechanism.calling_server import CallingServer
 from mechanism.server import OnToken
-from mechanism.wire import receive, send
+from mechanism.wire import encode, receive
 from mechanism.worker import SECRET
 from traces.errors import TraceError
 
 START_SECONDS = 120.0
 """How long a process may take to start: importing torch from a cold disk takes a while."""
+GREETING_SECONDS = 5.0
 
 
 class WorkerServer(CallingServer):
@@ -48,23 +51,26 @@ class WorkerServer(CallingServer):
                 stdout=subprocess.DEVNULL,
             )
             self._connection = self._accepted(listener, secret)
+        # Where nobody closes it, its process ends with this object or with this program.
+        self._ended = weakref.finalize(self, _end, self._connection, self.process)
 
     def _accepted(self, listener: socket.socket, secret: str) -> socket.socket:
         listener.settimeout(0.2)
-        waited = 0.0
-        while waited < START_SECONDS:
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
             if self.process.poll() is not None:
                 break
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
-                waited += 0.2
                 continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(START_SECONDS)
+            # Anybody on this machine may connect, and is not waited for long.
+            connection.settimeout(GREETING_SECONDS)
             with suppress(EOFError, TraceError, OSError):
-                greeting = receive(connection)
-                if secrets.compare_digest(str(greeting.get("secret")), secret):
+                greeting = receive(connection, at_most=1 << 12)
+                given = greeting.get("secret") if isinstance(greeting, dict) else None
+                if secrets.compare_digest(str(given).encode(), secret.encode()):
                     connection.settimeout(None)
                     return connection
             connection.close()
@@ -76,18 +82,30 @@ class WorkerServer(CallingServer):
         """Have the process do something (`CallingServer.call`). Raises `TraceError` where it has ended."""
         if on_token is not None:
             arguments["stream"] = True
+        failed: Exception | None = None
         with self._lock:
+            frame = encode({"call": method, "with": arguments})
+            whole = False
             try:
-                send(self._connection, {"call": method, "with": arguments})
+                self._connection.sendall(frame)
                 while "token" in (answer := receive(self._connection)):
-                    if on_token is not None:
-                        on_token(answer["token"])
+                    # The caller may stop it, or what it does with a token fail; the answer is read to its end all the
+                    # same, which is near.
+                    if on_token is not None and failed is None:
+                        try:
+                            on_token(answer["token"])
+                        except Exception as error:
+                            failed = error
+                            self._connection.sendall(encode({"stop": True}))
+                whole = True
             except (EOFError, OSError):
                 raise self._gone("its process has ended") from None
-            except KeyboardInterrupt:
-                # The rest of the answer would be taken for that of the next call.
-                self._end()
-                raise
+            finally:
+                if not whole:
+                    # An interrupt: the rest of the answer would be taken for that of the next call.
+                    self._ended()
+        if failed is not None:
+            raise failed
         if "error" in answer:
             raise TraceError(*answer["error"])
         if "fault" in answer:
@@ -103,17 +121,10 @@ class WorkerServer(CallingServer):
 
     def close(self) -> None:
         """End the process."""
-        with suppress(TraceError, ValueError):
-            self.call("close")
-        self._end()
-
-    def _end(self) -> None:
-        self._connection.close()
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self._ended.alive:
+            with suppress(TraceError):
+                self.call("close")
+        self._ended()
 
     def _gone(self, found: str) -> TraceError:
         code = self.process.poll()
@@ -125,3 +136,13 @@ class WorkerServer(CallingServer):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    """End a process: it goes by itself once nobody is connected, unless it is busy."""
+    connection.close()
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
