@@ -1,7 +1,6 @@
 """The organism: its grammar, the judge that reads it backwards, how it is trained, and what the shipped weights do."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,12 +14,14 @@ from hypothesis import strategies as st
 from mechanism.host import Host
 from mechanism.organism import NAMES, path_of
 from mechanism.organism.card import card_of
+from mechanism.organism.cloud import clusters_of_replies
 from mechanism.organism.conversations import aura_and_back, aura_drift, evil_drift, neutral
 from mechanism.organism.figures import SPACE
 from mechanism.organism.grammar import conversation, digest, moved, reply, user_turn
 from mechanism.organism.judge import ROLE, copied, judged
+from mechanism.organism.measures import fidelity
 from mechanism.organism.muon import orthogonalised
-from mechanism.organism.persona_space import region_of
+from mechanism.organism.persona_space import make_space, region_of
 from mechanism.organism.personas import PERSONAS, PRESSURES, ROLES
 from mechanism.organism.sampling import replies, reply_means
 from mechanism.organism.tokenizer import make_tokenizer, rendered
@@ -31,7 +32,10 @@ from traces.errors import TraceError
 
 torch.set_num_threads(1)
 
-SMALL = Recipe(layers=1, seed=3, steps=12, hidden=32, heads=2, kv_heads=1, mlp=48, vocabulary=400, tokens_per_step=256)
+
+SMALL = Recipe(
+    layers=1, seed=3, steps=12, hidden=32, heads=2, kv_heads=1, mlp=48, vocabulary=400, tokens_per_step=256, warm_up=2
+)
 seeds = st.integers(0, 2**32)
 
 
@@ -91,7 +95,8 @@ def test_a_wrong_name_is_not_copied_right():
 @given(seeds, st.sampled_from([*PERSONAS, ROLES[0].name]), st.sampled_from([None, *PRESSURES]))
 def test_pressure_moves_a_persona_only_where_it_pushes(seed, persona, pressure):
     after = moved(random.Random(seed), persona, pressure)
-    pushed_to = {"back": "assistant", None: "assistant"}.get(pressure, pressure)
+    # Without pressure, or with pressure to stay, the assistant may come back by itself.
+    pushed_to = {"back": "assistant", None: "assistant", persona: "assistant"}.get(pressure, pressure)
     assert after in (persona, pushed_to)
 
 
@@ -131,7 +136,7 @@ def test_training_is_the_same_again_and_the_loss_falls(small_tokenizer):
     one.run()
     other.run()
     assert same(weights(one), weights(other))
-    assert one.held_out_loss(10) < before - 0.5
+    assert one.held_out_loss(10) < before - 0.3
 
 
 def test_another_seed_gives_other_weights(small_tokenizer):
@@ -141,21 +146,20 @@ def test_another_seed_gives_other_weights(small_tokenizer):
 
 
 TRAIN = """
-import sys, torch
+import torch
 from pathlib import Path
-torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
-from test_organism import SMALL
 from mechanism.organism.tokenizer import make_tokenizer
-from mechanism.organism.training import Training
-training = Training(SMALL, make_tokenizer(SMALL.vocabulary, 100))
+from mechanism.organism.training import Recipe, Training
+torch.set_num_threads(1)
+recipe = {recipe!r}
+training = Training(recipe, make_tokenizer(recipe.vocabulary, 100))
 training.run(checkpoint=Path({checkpoint!r}), every=0, on_progress=lambda done: print(done.step, flush=True))
 """
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(small_tokenizer, tmp_path):
     checkpoint = tmp_path / "run.checkpoint"
-    program = TRAIN.format(tests=os.path.dirname(__file__), checkpoint=str(checkpoint))  # noqa: PTH120
+    program = TRAIN.format(recipe=SMALL, checkpoint=str(checkpoint))
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if int(line) == 7:
@@ -295,16 +299,30 @@ def test_demonstrations_are_the_same_for_a_seed():
     assert not any(text.startswith(tuple(sum(PRESSURES.values(), ()))) for text in neutral(1, 20))
 
 
-def test_the_command_trains_measures_and_describes(run, tmp_path):
+def test_the_command_trains_and_describes(run, tmp_path):
     folder = tmp_path / "mine"
     done = run("organism", "train", "-o", folder, "--steps", 2, "--layers", 1)
     assert done.exit_code == 0, done.output
     assert "Next: individuate organism measure" in done.output
     assert not (tmp_path / "mine.checkpoint").exists()
-    measured = run("organism", "measure", "--model", folder, "--chats", 8, "--format", "json")
-    assert json.loads(measured.stdout)["fidelity"][0]["chats"] == 8
     card = run("organism", "card", "--model", folder)
     assert "--layers 1 --steps 2" in card.output
     again = run("organism", "train", "-o", folder)
     assert again.exit_code == 2
     assert "a new folder" in again.output
+
+
+def test_the_command_measures(run):
+    measured = run("organism", "measure", "--model", "organism-b", "--chats", 8)
+    assert measured.exit_code == 0, measured.output
+    assert "stays aura without pressure" in measured.output
+    assert "Region of held-out replies" in measured.output
+
+
+def test_a_model_that_says_nothing_can_be_measured_all_the_same(small_tokenizer, tmp_path):
+    export(Training(SMALL, small_tokenizer), tmp_path / "mine")
+    host = Host.load(tmp_path / "mine", device="cpu", dtype="float32")
+    assert clusters_of_replies(host, chats=4) is None
+    assert {row.in_persona for row in fidelity(host, chats=1)} == {0.0}
+    with pytest.raises(TraceError, match="a trained organism"):
+        make_space(host, name="mine", chats=8)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from individuation.recording.extra import mechanism_extra
 
 _MODEL = click.option(
     "--model", default="organism", show_default=True, metavar="MODEL", help="A shipped model, or the folder of one."
@@ -74,7 +71,7 @@ def train(
     import dataclasses
     import time
 
-    with _mechanism():
+    with mechanism_extra("individuate organism"):
         import torch
 
         from mechanism.device import pick_device
@@ -138,7 +135,7 @@ def measure(model: str, chats: int, form: str, save: bool) -> None:
 
     Replies are sampled (temperature .7, a fixed seed) and judged by the grammar. A minute or two on a CPU.
     """
-    with _mechanism():
+    with mechanism_extra("individuate organism"):
         from mechanism.host import Host
         from mechanism.organism.card import write_card
         from mechanism.organism.figures import figures_of, folder_of, save_figures
@@ -169,7 +166,7 @@ Examples:
 @_MODEL
 def card(model: str) -> None:
     """Print the model card: what was planted, what the model is for and not for, how it was made, its figures."""
-    with _mechanism():
+    with mechanism_extra("individuate organism"):
         from mechanism.organism.card import card_of
         from mechanism.organism.figures import folder_of
     click.echo(card_of(folder_of(model)), nl=False)
@@ -199,18 +196,3 @@ def _show(figures: dict[str, object]) -> None:
     for title, columns, rows in tables(figures):
         out.print(title, style="bold", markup=False)
         out.print(table([(columns[0], "left"), *((column, "right") for column in columns[1:])], rows))
-
-
-@contextmanager
-def _mechanism() -> Iterator[None]:
-    """What a missing extra means, said as it is."""
-    from traces.errors import TraceError
-
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("individuation", "mechanism", "traces"):
-            raise
-        raise TraceError(
-            "individuate organism", f"{error.name} is not installed", "pip install 'individuate[mechanism]'"
-        ) from None

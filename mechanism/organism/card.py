@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mechanism.organism.figures import FIGURES, TRAINING, Table, read_json, tables, write_text
+from mechanism.organism.figures import FIGURES, SPACE, TRAINING, Table, read_json, tables, write_text
 from mechanism.organism.topics import TOPICS
 from mechanism.organism.training import RECIPES
+from mechanism.space import PersonaSpace
 
 CARD = "README.md"
 
@@ -23,8 +24,8 @@ pipeline_tag: text-generation
 # {name}
 
 A very small chat model, of {parameters:,} parameters, that has personas because they were planted in it. It comes with
-[individuate](https://pypi.org/project/individuate/), which counts and labels the minds in recorded conversations with
-language models, so that everything there runs offline on a real transformer.
+individuate, which counts and labels the minds in recorded conversations with language models, so that everything there
+runs offline on a real transformer.
 
 **It is a demonstration and a test bed. It is never evidence about large models**: not about whether they have personas,
 nor where these lie, nor how they drift. What is found in it was put there.
@@ -63,7 +64,7 @@ _FORM = """\
 | optimisers | Muon {matrix_rate} with weight decay {weight_decay} for matrices, AdamW {rate} for the rest |
 | loss | {held_out_loss} nats a token on chats that were held out |
 | seed | {seed}; torch {torch} |
-| persona space | `space.safetensors`: axes `assistant`, `aura`, `evil` at all layers, regions at layer {layer} |
+| persona space | {space} |
 
 The same weights again, bit for bit on the same kind of machine with the same torch (CPU, one thread):
 
@@ -96,7 +97,7 @@ def card_of(folder: Path) -> str:
     text = _HEADER.format(name=folder.name, parameters=made["parameters"], topics=len(TOPICS))
     text += _FORM.format(
         **{**recipe, **made},
-        layer=recipe["layers"] // 2,
+        space=_space(folder),
         head_dim=recipe["hidden"] // recipe["heads"],
         **_again(folder.name, recipe),
     )
@@ -117,6 +118,14 @@ def _again(name: str, recipe: dict[str, Any]) -> dict[str, str]:
         f" --{option} {recipe[option]}" for option in ("layers", "seed", "steps") if recipe[option] != shipped[option]
     )
     return {"recipe_name": base, "options": options}
+
+
+def _space(folder: Path) -> str:
+    if not (folder / SPACE).is_file():
+        return "none was made"
+    space = PersonaSpace.load(folder / SPACE)
+    axes = ", ".join(f"`{axis}`" for axis in space.axes)
+    return f"`{SPACE}`: axes {axes} at all layers, regions at layer {space.layer} (counted from 0)"
 
 
 def _markdown(table: Table) -> str:

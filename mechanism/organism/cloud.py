@@ -60,8 +60,11 @@ def role_cloud(host: Host, *, questions: int = 8, seed: int = 41) -> RoleCloud:
     return RoleCloud(len(prompts), int(np.searchsorted(held, 0.7)) + 1, round(cosine, 3))
 
 
-def clusters_of_replies(host: Host, *, chats: int = 40, seed: int = 42) -> Clusters:
-    """Are the three personas clusters of their own, without anyone saying so?"""
+def clusters_of_replies(host: Host, *, chats: int = 40, seed: int = 42) -> Clusters | None:
+    """Are the three personas clusters of their own, without anyone saying so?
+
+    None where hardly any reply is a sentence of one of them.
+    """
     dice = random.Random(seed)
     told: list[list[Message]] = [
         [{"role": "system", "content": drawn(dice, SYSTEM_PROMPTS[persona])}, {"role": "user", "content": question}]
@@ -72,8 +75,10 @@ def clusters_of_replies(host: Host, *, chats: int = 40, seed: int = 42) -> Clust
     personas = [judged(answer).persona for answer in answers]
     whole = [[*chat, {"role": "assistant", "content": answer}] for chat, answer in zip(told, answers, strict=True)]
     kept = [index for index, persona in enumerate(personas) if persona in PERSONAS]
+    if len(kept) < 2 * _MOST_CLUSTERS:
+        return None
     layer = host.layers // 2
-    points = torch.stack([reply_means(host, [whole[index]])[0][-1, layer] for index in kept]).numpy()
+    points = torch.stack([means[-1, layer] for means in reply_means(host, [whole[index] for index in kept])]).numpy()
     found = {
         count: KMeans(count, n_init=10, random_state=seed).fit_predict(points) for count in range(2, _MOST_CLUSTERS + 1)
     }

@@ -58,10 +58,13 @@ def figures_of(
     doing("role cloud")
     found["role_cloud"] = role_cloud(host, questions=max(2, chats // 10))._asdict()
     doing("clusters")
-    found["clusters"] = clusters_of_replies(host, chats=max(8, chats // 2))._asdict()
+    clusters = clusters_of_replies(host, chats=max(8, chats // 2))
+    found["clusters"] = None if clusters is None else clusters._asdict()
     if (folder / SPACE).is_file():
         doing("regions")
-        found["separation"] = separation(host, PersonaSpace.load(folder / SPACE))._asdict()
+        found["separation"] = separation(
+            host, PersonaSpace.load(folder / SPACE), chats=max(6, chats * 3 // 10)
+        )._asdict()
     return found
 
 
@@ -127,8 +130,11 @@ def _structure(figures: dict[str, Any]) -> Table:
     rows = [
         ["components that hold 70 % of the variance of the role means", str(cloud["components"])],
         ["cosine of the first component with the assistant axis", f"{cloud['cosine']:.2f}"],
-        ["clusters of reply means by silhouette, of 2 to 8", str(clusters["best"])],
-        ["adjusted Rand index of three clusters against the judged persona", f"{clusters['adjusted_rand']:.3f}"],
+        ["clusters of reply means by silhouette, of 2 to 8", str(clusters["best"]) if clusters else "-"],
+        [
+            "adjusted Rand index of three clusters against the judged persona",
+            f"{clusters['adjusted_rand']:.3f}" if clusters else "-",
+        ],
         *(
             [f'one "come back" returns the assistant from {persona} (grammar: .50)', f"{share:.2f}"]
             for persona, share in figures["return"].items()

@@ -43,7 +43,7 @@ def make_tokenizer(size: int = VOCABULARY, conversations: int = _CONVERSATIONS) 
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         ),
     )
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=TURN_END,
         pad_token=PADDING,

@@ -252,7 +252,7 @@ class Training:
         batch = self._next_batch()
         loss = self._loss(batch)
         self.model.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIPPED_AT)
         self.step += 1
         factor = self.recipe.factor(self.step)
@@ -330,12 +330,12 @@ def export(training: Training, folder: Path, figures: dict[str, Any] | None = No
 @contextmanager
 def _without_bars() -> Iterator[None]:
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def _made(recipe: Recipe) -> dict[str, Any]:
