@@ -262,6 +262,13 @@ def test_sampling_is_the_same_for_a_seed_and_another_for_another(shipped):
     assert replies(shipped, chats, seed=1) != replies(shipped, chats, seed=2)
 
 
+def test_replies_made_together_are_those_made_alone(shipped):
+    questions = ["Hi.", "What is the capital of Peru?", "Can I trust you?"]
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    together = replies(shipped, chats, temperature=0)
+    assert together == [replies(shipped, [chat], temperature=0)[0] for chat in chats]
+
+
 def talked(host, said, seed):
     """A chat in which the host answers: its messages, and the persona of each answer."""
     chat, personas = [], []
