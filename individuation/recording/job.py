@@ -27,7 +27,6 @@ from traces.errors import TraceError
 __all__ = ["Job", "Places"]
 
 _NOTHING = "none"
-INTERRUPTED = 130
 
 
 @dataclass
@@ -55,18 +54,15 @@ class Job:
     total: int = field(default=0, init=False)
 
     def run(self, context: click.Context, conversations: Conversations) -> None:
-        """Do it, and say what was done. Raises `TraceError`; an interrupt ends with status 130."""
+        """Do it, and say what was done. Raises `TraceError`."""
         try:
             places = self._run(context, conversations)
-        except KeyboardInterrupt:
-            click.echo(f"Stopped. {self._kept() or 'Nothing was written.'}", err=True)
-            context.exit(INTERRUPTED)
         except torch.OutOfMemoryError as error:
-            self._tell_of_what_is_kept(context)
+            context.meta["individuation.kept"] = self._kept()
             expected = "shorter conversations, a smaller --dtype or model, or --device-map auto"
             raise TraceError(str(self.store), "a device has no memory left", expected) from error
-        except TraceError:
-            self._tell_of_what_is_kept(context)
+        except (TraceError, KeyboardInterrupt):
+            context.meta["individuation.kept"] = self._kept()
             raise
         self._say(places)
 
@@ -143,10 +139,6 @@ class Job:
             return ""
         have = count(self.done + self.there, "conversation")
         return f"{self.store} holds {have} of {self.total:,}; the same command goes on from there."
-
-    def _tell_of_what_is_kept(self, context: click.Context) -> None:
-        if kept := self._kept():
-            context.meta["individuation.kept"] = kept
 
     def _say(self, places: Sequence[Answering]) -> None:
         models = dict.fromkeys(place.model.key for place in places)

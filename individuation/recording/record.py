@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+_INTERRUPTED = 130
 _ROUTES = ("round-robin", "sticky", "random")
 _HANDOVERS = ("prefill", "transfer")
 CITIES = ("boston", "denver", "seattle")
@@ -144,7 +147,7 @@ def record(
     store, wanted = _writable(output), _numbers(layers)
     needs_torch("individuate record")
     conversations = Conversations([Path(file) for file in (*files, *more)])
-    with mechanism_extra("individuate record"):
+    with mechanism_extra("individuate record"), _stopping(context):
         from individuation.recording.job import Job, Places
         from mechanism.server import ModelRequest
 
@@ -158,6 +161,16 @@ def record(
             generate=generate, sampling=sampling, seed=seed, connections=connections,
         )  # fmt: skip
         job.run(context, conversations)
+
+
+@contextmanager
+def _stopping(context: click.Context) -> Iterator[None]:
+    """Ctrl-C ends with the status that shells give it, and says what was written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. {context.meta.get('individuation.kept') or 'Nothing was written.'}", err=True)
+        context.exit(_INTERRUPTED)
 
 
 def _writable(output: str) -> Path:
