@@ -41,6 +41,11 @@ GALLERY = DOCS / "gallery.md"
 COLUMNS = 100
 TUTORIAL_COLUMNS = 92
 
+CHAT = DOCS / "chat.md"
+"""A page with a chat: what is typed stands after `you> `, the rest is what the program says."""
+_CHAT = re.compile(r"^<!-- chat -->\n```text\n\$ individuate (?P<command>.*)\n(?P<body>(?:.*\n)*?)```$", re.MULTILINE)
+_MEASURED = re.compile(r"\([^)]* threads\)|[+-]?\d[\d.,]*(?:e-\d+)?|─+|[ \t]+")
+
 _CONSOLE = re.compile(r"^```console\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"^\$ individuate (?P<command>.*)$", re.MULTILINE)
 _FILE = re.compile(r"^<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -368,6 +373,30 @@ def _printed(words: list[str]) -> list[str]:
     return [line.rstrip() for line in result.output.strip("\n").splitlines()]
 
 
+def chat_page() -> str:
+    """The page with a chat, held again."""
+    return _CHAT.sub(_held, CHAT.read_text(encoding="utf-8"))
+
+
+def _held(chat: re.Match[str]) -> str:
+    from click.testing import CliRunner
+
+    from individuation.cli.main import cli
+
+    typed = [line.removeprefix("you> ") for line in chat["body"].splitlines() if line.startswith("you> ")]
+    with TemporaryDirectory() as folder, chdir(folder):
+        runner = CliRunner(env={"COLUMNS": str(TUTORIAL_COLUMNS), "NO_COLOR": "1"})
+        words = [*shlex.split(chat["command"]), "--device", "cpu"]
+        done = runner.invoke(cli, words, "\n".join([*typed, ""]), prog_name="individuate", catch_exceptions=False)
+    shown = "".join(f"{line.rstrip()}\n" for line in done.output.splitlines())
+    return f"<!-- chat -->\n```text\n$ individuate {chat['command']}\n{shown}```"
+
+
+def _same_chat(one: str, other: str) -> bool:
+    """Whether two pages tell the same chat, up to the machine and what is measured on it."""
+    return _MEASURED.sub(" ", one) == _MEASURED.sub(" ", other)
+
+
 # --- docs/commands
 
 
@@ -426,6 +455,8 @@ def stale() -> list[str]:
     for path, text in _pages().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             found.append(path)
+    if not _same_chat(CHAT.read_text(encoding="utf-8"), chat_page()):
+        found.append(CHAT)
     found += [path for path in sorted(COMMANDS.glob("*.md")) if path not in command_pages()]
     return [path.relative_to(DOCS.parent).as_posix() for path in found]
 
@@ -436,6 +467,7 @@ def build() -> None:
     COMMANDS.mkdir(exist_ok=True)
     for path, text in _pages().items():
         path.write_text(text, encoding="utf-8")
+    CHAT.write_text(chat_page(), encoding="utf-8")
     drawn = views_picture()
     if drawn is None:
         print(
