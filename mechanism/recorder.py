@@ -1,10 +1,13 @@
 """Recording: what sessions do, written into a trace.db turn by turn.
 
->>> from mechanism.host import Host
->>> with Recorder("trace.db") as recorder:  # doctest: +SKIP
-...     session = recorder.session(Host.load("organism"))
+>>> from tempfile import TemporaryDirectory
+>>> with TemporaryDirectory() as folder, Recorder(f"{folder}/trace.db") as recorder:
+...     session = recorder.session(Host.load("organism", dtype="float32", device="cpu"))
 ...     session.say("Who are you?")
-...     print(session.generate())
+...     print(session.generate(do_sample=False))
+...     [turn.role for turn in recorder.writer.recorded("c1")]
+I am a language model made to help people.
+['user', 'assistant']
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -165,16 +169,20 @@ class Recorder:
                 "a new session, with resume=True to go on from what is recorded",
             )
         with self.writer.atomically():
-            for made in step.made:
-                if not self.writer.has("kv_cache", made.state.key):
-                    self.writer.cache(made.state.key, self._cache(made))
+            new_caches = [made for made in step.made if not self.writer.has("kv_cache", made.state.key)]
+            keys = {made.state.key for made in new_caches}
+            # Entries that a cache took from another can be told only once that one's are.
+            spans: dict[str, list[Span]] = {key: list(grown) for key, grown in step.grown.items() if key not in keys}
+            for made in new_caches:
+                self.writer.cache(made.state.key, self._cache(made))
+                spans[made.state.key] = [*made.state.spans, *step.grown.get(made.state.key, ())]
             if first < there:
                 self._check_same(conversation, first, step.turns)
             new = [self._turn(turn) for number, turn in enumerate(step.turns, first) if number >= there]
             if new:
                 # What a cache grew by goes with the turns that it grew by.
-                grown = {key: tuple(map(_fact, spans)) for key, spans in step.grown.items()}
-                new[0] = NewTurn(**{**vars(new[0]), "spans": grown})
+                told = {key: tuple(map(_fact, each)) for key, each in spans.items() if each}
+                new[0] = replace(new[0], spans=told)
                 self.writer.turns(conversation, new)
                 self.turns += len(new)
         self._written[conversation] = first + len(step.turns)
@@ -234,7 +242,6 @@ class Recorder:
             how=state.how,  # type: ignore[arg-type]
             positions=state.length if rebuilt else state.taken_over,
             time=made.time,
-            spans=tuple(map(_fact, state.spans)),
             **measured,
         )
 

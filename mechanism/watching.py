@@ -1,7 +1,12 @@
 """Recording around a user's own `model.generate`: what is fed to the model is read, whoever calls it.
 
->>> with Recorder("trace.db", space=space) as recorder, watching(recorder, host):  # doctest: +SKIP
-...     host.model.generate(input_ids, max_new_tokens=40)
+>>> from tempfile import TemporaryDirectory
+>>> host = Host.load("organism", dtype="float32", device="cpu")
+>>> prompt = host.template.split([{"role": "user", "content": "Who are you?"}], generation_prompt=True)
+>>> with TemporaryDirectory() as folder, Recorder(f"{folder}/trace.db") as recorder, watching(recorder, host):
+...     _ = host.model.generate(torch.tensor([prompt.ids]), max_new_tokens=40, do_sample=False)
+...     [turn.text for turn in recorder.writer.recorded("c1")]
+['Who are you?', 'I am a language model made to help people.']
 """
 
 from __future__ import annotations

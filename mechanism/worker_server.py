@@ -30,8 +30,9 @@ class WorkerServer(CallingServer):
     The two speak over a socket on the loopback address; the process proves by a secret that it is the one started.
     `threads`: how many threads torch may use there. Raises `TraceError` where the process does not come up.
 
-    >>> with WorkerServer("texas") as server:  # doctest: +SKIP
-    ...     server.load(ModelRequest("organism")).key
+    >>> from mechanism.server import ModelRequest
+    >>> with WorkerServer("texas", threads=1) as server:
+    ...     server.load(ModelRequest("organism", device="cpu")).key
     'organism'
     """
 

@@ -303,8 +303,8 @@ def export(training: Training, folder: Path, figures: dict[str, Any] | None = No
         raise TraceError(str(folder), "it is there already, and not empty", "a new folder")
     model = Qwen3ForCausalLM(training.model.config)
     model.load_state_dict({name: weight.cpu() for name, weight in training.model.state_dict().items()})
-    model.config.use_cache = True
     assert model.generation_config is not None
+    model.config.use_cache = model.generation_config.use_cache = True
     model.generation_config.eos_token_id = training.tokenizer.eos_token_id
     model.generation_config.pad_token_id = training.tokenizer.pad_token_id
     model.to(torch.bfloat16)  # type: ignore[arg-type]
