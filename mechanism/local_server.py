@@ -58,7 +58,7 @@ class LocalServer:
     `name` is what the trace calls the server; `hardware` what it runs on, found out where it is not given.
 
     >>> server = LocalServer("desk")
-    >>> server.hold(Host.load("organism")).key  # doctest: +SKIP
+    >>> server.hold(Host.load("organism", device="cpu")).key
     'organism'
     """
 
@@ -195,7 +195,7 @@ class LocalServer:
                     streamer=streamer,
                 )
             except ValueError as error:
-                raise TraceError("sampling", f"transformers refuses it: {error}", "parameters of `generate`") from None
+                raise _refused(error) from None
             sampled = out[0, prompt.shape[1] :].tolist()
             again = 0 if ids else 1
             readings = take(again + len(ids) + len(sampled) - 1)[again:]
@@ -359,7 +359,10 @@ def _generation_config(host: Host, sampling: Sampling) -> GenerationConfig:
         if name in _ONE_SEQUENCE and value not in (None, _ONE_SEQUENCE[name]):
             found = f"{name} is {quoted(value)}"
             raise TraceError("sampling", found, "what makes one reply, token by token, on a cache that is kept")
-    unused = config.update(**dict(sampling.parameters))
+    try:
+        unused = config.update(**dict(sampling.parameters))
+    except ValueError as error:
+        raise _refused(error) from None
     if unused:
         raise UnknownNameError("sampling", "parameter", next(iter(unused)), _PARAMETERS)
     if sampling.end_ids:
@@ -376,6 +379,11 @@ _ONE_SEQUENCE: dict[str, Any] = {
     "prompt_lookup_num_tokens": None, "cache_implementation": None, "eos_token_id": None, "assistant_early_exit": None,
 }  # fmt: skip
 """What has one value here, in a session as in a recording of it."""
+
+
+def _refused(error: ValueError) -> TraceError:
+    said = " ".join(str(error).split()).rstrip(".")
+    return TraceError("sampling", f"transformers refuses it: {said}", "parameters that `generate` takes")
 
 
 def _parameters(config: GenerationConfig) -> dict[str, Any]:

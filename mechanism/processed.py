@@ -93,7 +93,10 @@ class CacheMade:
 
 @dataclass(frozen=True, eq=False)
 class Processed:
-    """What came of one step of a session: turns, caches made since the step before, and what caches grew by."""
+    """What came of one step of a session: turns, caches made since the step before, and what caches grew by.
+
+    What a cache grew by before another was made of it stands first in `grown`; the cache in use stands last.
+    """
 
     turns: Sequence[ProcessedTurn]
     made: Sequence[CacheMade] = ()

@@ -22,7 +22,7 @@ from mechanism.intervention import Intervention
 from mechanism.local_server import LocalServer
 from mechanism.processed import Answering, CacheMade, Processed, ProcessedTurn, Recording, Unrecorded
 from mechanism.server import CacheState, OnToken, Readings, Sampling, Server
-from mechanism.span import now
+from mechanism.span import Span, now
 from mechanism.template import Message, TurnTokens
 from mechanism.transcript import Transcript, TranscriptTurn
 from traces.errors import TraceError
@@ -56,10 +56,12 @@ class Session:
     Turns are numbered from 0 along the path of the conversation, as in the trace.
 
     >>> from mechanism.host import Host
-    >>> session = Session(Host.load("organism"))  # doctest: +SKIP
-    >>> session.say("Who are you?")  # doctest: +SKIP
-    >>> print(session.generate(do_sample=False))  # doctest: +SKIP
-    I am an AI assistant built to answer questions.
+    >>> session = Session(Host.load("organism", dtype="float32", device="cpu"))
+    >>> session.say("Who are you?")
+    >>> print(session.generate(do_sample=False))
+    I am a language model made to help people.
+    >>> [(span.start, span.end, span.how) for span in session.cache.spans]
+    [(0, 12, 'prefilled'), (12, 22, 'decoded'), (22, 24, 'prefilled')]
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Session:
         self._names = _Names(key)
         self._pending: list[Message] = []
         self._spoken_in: dict[int, list[int]] = {}
+        self._told: dict[str, int] = {}
         self._begin(key, None, None)
         self._cache = self._names.cache(key)
         self.now.server.open(self.now.model.key, self._cache)
@@ -93,7 +96,7 @@ class Session:
         self._stages_before = () if parent is None else self.stages[:at]
         self.key, self._own_from = key, at or 0
         self._new_caches: list[CacheMade] = []
-        self._recorded: dict[str, int] = {}
+        self._grown_since: dict[str, list[Span]] = {}
         self._left: dict[tuple[str, str], _Left] = {}
         self._edited: dict[str, list[tuple[str, int]]] = {}
         self.recording.begins(key, parent, at)
@@ -143,7 +146,8 @@ class Session:
         """
         began, server = now(), self.now.server
         goes_on = self.transcript.open and not self._pending
-        if not self._pending and not goes_on:
+        unanswered = self._pending or (self.turns and self.turns[-1].role != "assistant")
+        if not unanswered and not goes_on:
             found = "nothing was said that is not answered"
             raise TraceError(f"conversation {self.key}", found, "words of the user's, or a reply that was cut short")
         said = self._prepared()
@@ -204,41 +208,44 @@ class Session:
         if same_weights(new, self.now):
             found = f"{new.model.key} is the model that answers already"
             raise TraceError(f"conversation {self.key}", found, "another model; or `migrate` to another server")
-        transcript = self.transcript.read_by(new.template)
         place = (new.server.name, new.model.key)
-        left = self._left.get(place)
-        if left is not None and left.server is not new.server:
-            left = None
-        if resume and (left is None or transcript.ids[: len(left.ids)] != left.ids):
+        left = self._left_by(new)
+        transcript = self.transcript.read_on(left.transcript) if resume and left else None
+        if resume and transcript is None:
             found = f"{new.model.key} left no cache here that this conversation goes on from"
             raise TraceError(f"conversation {self.key}", found, "a model that has answered here, on the same server")
         new = self._taking_over(new)
-        if left is not None and resume:
-            cache, known = left.cache, len(left.ids)
+        if left is not None and transcript is not None:
+            cache, known = left.cache, len(left.transcript.ids)
             if rest := transcript.ids[known:]:
                 new.server.feed(cache, rest, transcript.roles[known:], tuple(self.interventions))
         else:
-            cache = self._names.cache(self.key)
+            cache, transcript = self._names.cache(self.key), self.transcript.read_by(new.template)
             self._prefill(new, cache, None if left is None else left.cache, transcript)
             if left is not None:
                 left.server.drop(left.cache)
         self._left.pop(place, None)
         self._left[self.now.server.name, self.now.model.key] = _Left(
-            self.now.server, self._cache, list(self.transcript.ids)
+            self.now.server, self._cache, self.transcript.first(len(self.turns))
         )
         if new.template.digest != self.now.template.digest:
             # What an open reply began with is in tokens that mean nothing here.
             self._spoken_in = {}
         self.now, self.transcript, self._cache = new, transcript, cache
-        if not resume:
+        if resume:
+            self._grown_since[cache] = self._growth()
+        else:
             self._made(cache)
 
     def can_resume(self, answering: Answering) -> bool:
         """Whether a model left a cache on that server that `switch(..., resume=True)` can go on with."""
+        left = self._left_by(answering)
+        return left is not None and self.transcript.read_on(left.transcript) is not None
+
+    def _left_by(self, answering: Answering) -> _Left | None:
+        """The cache that a model left on a server."""
         left = self._left.get((answering.server.name, answering.model.key))
-        if left is None or left.server is not answering.server:
-            return False
-        return self.transcript.read_by(answering.template).ids[: len(left.ids)] == left.ids
+        return None if left is None or left.server is not answering.server else left
 
     def migrate(
         self, to: Answering, how: Handover = "transfer", *, measure: bool = True, keep: bool = False
@@ -328,14 +335,14 @@ class Session:
         transcript = self.transcript.first(at)
         source, self._cache = self._cache, self._names.cache(key)
         self.now.server.fork(source, len(transcript.ids), self._cache)
-        unrecorded, edited = self._new_caches, self._edited
+        unrecorded, grown, edited = self._new_caches, self._grown_since, self._edited
         parent, self.transcript = self.key, transcript
         self._begin(key, parent, at)
         self._edited = edited
         self._carry_edits(source, self._cache)
         self._spoken_in = {number: ids for number, ids in self._spoken_in.items() if number < at}
         # Caches that no turn was recorded on yet still stand between this one and its origin.
-        self._new_caches += unrecorded
+        self._new_caches, self._grown_since, self._told = [*unrecorded], dict(grown), dict(self._told)
         self._made(self._cache)
 
     # --- inside the model
@@ -488,13 +495,16 @@ class Session:
             self.transcript.add(item.turn(), item.ids, item.marks)
             row = end
         made, self._new_caches, self._pending = self._new_caches, [], []
-        self._recorded.update({cache.state.key: cache.state.length for cache in made})
-        state = self.cache
-        known = self._recorded.get(self._cache, 0)
-        grown = [span.within(known, state.length) for span in state.spans if span.end > known]
-        self._recorded[self._cache] = state.length
-        self.recording.processed(self.key, first, Processed(turns, made, {self._cache: grown}))
+        grown, self._grown_since = self._grown_since, {}
+        grown[self._cache] = [*grown.pop(self._cache, ()), *self._growth()]
+        self.recording.processed(self.key, first, Processed(turns, made, grown))
         return turns
+
+    def _growth(self) -> list[Span]:
+        """What the cache in use grew by since that was last asked."""
+        state, known = self.cache, self._told[self._cache]
+        self._told[self._cache] = state.length
+        return [span.within(known, state.length) for span in state.spans if span.end > known]
 
     def _as_answering(self, answering: Answering | Host) -> Answering:
         """Hosts given one after another are on one server, this session's own."""
@@ -503,7 +513,9 @@ class Session:
         return Answering(self._here, self._here.hold(answering), answering.template)
 
     def _made(self, cache: str, drift: Drift | None = None) -> None:
-        self._new_caches.append(CacheMade(self.now.server.state(cache), self.now, drift, now()))
+        state = self.now.server.state(cache)
+        self._told[cache] = state.length
+        self._new_caches.append(CacheMade(state, self.now, drift, now()))
 
 
 @dataclass(frozen=True)
@@ -524,11 +536,11 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Left:
-    """A cache that a model left when another took over, and the tokens in it."""
+    """A cache that a model left when another took over, and what stood in it."""
 
     server: Server
     cache: str
-    ids: list[int]
+    transcript: Transcript
 
 
 class _Names:

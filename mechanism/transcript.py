@@ -134,6 +134,32 @@ class Transcript:
             read.turns.append(replace(turn, start=start))
         return read
 
+    def read_on(self, known: Transcript) -> Transcript | None:
+        """The same turns, the first of which a model has read already, as `known` says: their tokens stay as they were.
+
+        None where they are not the first ones, or where the reply that stood last was gone on with by another model: to
+        other tokenizers, tokens before and after the seam mean nothing apart.
+        """
+        if known.template.digest == self.template.digest:
+            return self.read_by(known.template) if self.ids[: len(known.ids)] == known.ids else None
+        count = len(known.turns)
+        mine = [(turn.role, turn.text, turn.thinking) for turn in self.turns[:count]]
+        if mine != [(turn.role, turn.text, turn.thinking) for turn in known.turns]:
+            return None
+        later = self.turns[count:]
+        if later and later[0].goes_on:
+            return None
+        read = known.first(count)
+        for first in [number for number, turn in enumerate(later) if not turn.goes_on]:
+            end = next((n for n in range(first + 1, len(later)) if not later[n].goes_on), len(later))
+            closing = read.closing()
+            split = known.template.next_turn([*read.skeleton(), *self.messages(later[first:end])])
+            marks = split.turns[0].marks
+            length = len(marks) if later[end - 1].closed else len(marks.rstrip("t"))
+            read.add(later[first], [*closing, *split.ids[:length]], "t" * len(closing) + marks[:length])
+            read.turns += [replace(turn, start=None) for turn in later[first + 1 : end]]
+        return read
+
     def _cut(self, template: ChatTemplate, turns: Sequence[TranscriptTurn]) -> tuple[Transcript, list[int]]:
         """Tokens without turns, and where each message starts. An open reply is without its end of turn."""
         split = template.split(self.messages(turns))
