@@ -100,8 +100,8 @@ class Probes:
     def read(self, host: Host, *, batched: bool = False) -> Iterator[Reader]:
         """Read every forward pass of the host until the block ends.
 
-        A block's output is read as it is after the hooks that were there before: interventions that are to show in the
-        readings must be entered first (or put their hooks in front).
+        A block's output is read as it is after the hooks that were there before. Interventions
+        (`mechanism.intervention`) put theirs in front, so they show in the readings whichever was entered first.
 
         `batched`: passes over several sequences at once are read too, one row after the other; otherwise they are a
         `TraceError` when they come, for nobody could tell whose a reading is.

@@ -306,5 +306,7 @@ def _check_layer(where: str, layer: int, layers: int) -> None:
         raise TraceError(where, f"the layer is {quoted(layer)}", f"a block's number, 0 to {layers - 1}")
 
 
-def _short(digest: str) -> str:
+def _short(digest: str | None) -> str:
+    if digest is None:
+        return "no digest"
     return digest[:19] + "…" if len(digest) > 20 else digest

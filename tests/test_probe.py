@@ -10,6 +10,8 @@ from mechanism.space import PersonaSpace
 from mechanism.steering import Steering
 from traces.errors import TraceError
 
+torch.set_num_threads(1)
+
 
 def space_of(host, layer=1, axes=("assistant", "evil"), seed=1, **fields):
     vectors = torch.randn(len(axes), host.layers, host.hidden, generator=torch.Generator().manual_seed(seed))

@@ -10,6 +10,8 @@ from tiny_models import tiny_host
 from mechanism.space import PersonaSpace
 from traces.errors import TraceError, UnknownNameError
 
+torch.set_num_threads(1)
+
 
 def a_space(**fields):
     given = {
