@@ -42,10 +42,9 @@ from traces.file import read_spaces
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-EXECUTED = tuple(
-    f"docs/{name}.md"
-    for name in ("for-philosophers", "why", "sensitivity", "own-views", "cases", "comparing", "desiderata")
-)
+_GUIDES = ("for-philosophers", "why", "sensitivity", "own-views", "cases", "comparing", "desiderata")
+_RECORDING = ("recording-in-python",)
+EXECUTED = tuple(f"docs/{name}.md" for name in (*_GUIDES, *_RECORDING))
 RUNNABLE = ("docs/trace-format.md", "docs/store.md", *EXECUTED, "README.md")
 
 _BLOCK = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
