@@ -22,7 +22,7 @@ from individuation.recording.chat_screen import Screen, Streamed
 from mechanism.organism import path_of
 from traces.errors import TraceError
 from traces.store import load
-from traces.vocabulary import DERIVATIONS
+from traces.vocabulary import DERIVATIONS, ROLES
 
 torch.set_num_threads(1)
 
@@ -394,6 +394,14 @@ def test_a_template_without_a_place_for_a_system_prompt_refuses_it_at_the_start(
     done = tiny("Hello.\n", tmp_path, "--system", "Be brief.", kind="gemma2")
     assert done.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_system_prompt_outlives_words_that_were_not_taken(tmp_path):
+    done = tiny(f"{'word ' * 3000}\n/undo\nHello.\n", tmp_path, "--system", "Be brief.")
+    assert "Your words were not taken" in done.output
+    assert column(tmp_path / "t.db", "SELECT role FROM turn ORDER BY id") == [
+        ROLES.index(role) for role in ("system", "user", "assistant")
+    ]
 
 
 def test_a_file_that_is_no_trace_is_left_alone(tmp_path):

@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -102,6 +103,7 @@ class Streamed:
         self.screen = screen
         self.template = template
         self.ids = list(before)
+        self._not_before = 0.0
         self._thought, self._said = self._texts()
 
     def take(self, token: int) -> None:
@@ -109,7 +111,12 @@ class Streamed:
         if token in self.template.end_ids:
             return
         self.ids.append(token)
-        self._show(*self._texts())
+        # What a whole reply reads as is worked out anew each time, so of a long one several tokens are shown at once.
+        began = time.monotonic()
+        if began >= self._not_before:
+            self._show(*self._texts())
+            ended = time.monotonic()
+            self._not_before = ended + 9 * (ended - began)
 
     def finish(self, text: str) -> None:
         """The end: show what was held back, and begin a new line."""

@@ -51,7 +51,7 @@ class Chat:
     def answer(self, seed: int | None = None) -> None:
         """Have the model answer what was said, or go on with a reply that was cut short; stopped, all stays said."""
         session = self.session
-        goes_on = session.transcript.open and session.messages == session.transcript.messages()
+        goes_on = session.transcript.open and not self._waiting()
         shown = Streamed(self.screen, session.now.template, self._open.get(session.key, ()) if goes_on else ())
         self.screen.speaker(session.now.model.key)
 
@@ -72,7 +72,8 @@ class Chat:
             return
         except TraceError:
             self.screen.say()
-            session.unsay()
+            if self._take_back():
+                self.screen.note("Your words were not taken:")
             raise
         shown.finish(reply.text)
         self._open[session.key] = [] if reply.ended else shown.ids
@@ -83,7 +84,7 @@ class Chat:
     def retry(self) -> None:
         """Ask for the reply again: where it was stopped, or, as a branch, in place of the last one."""
         session = self.session
-        if session.messages == session.transcript.messages():
+        if not any(message["role"] == "user" for message in self._waiting()):
             at, said = self._last_exchange()
             self._branch(at)
             for message in said:
@@ -93,6 +94,14 @@ class Chat:
         seed = session.seed
         self.answer(None if seed is None else seed + len(self.session.turns) + 7919 * self._again)
 
+    def _take_back(self) -> bool:
+        """Take back what the user said and was not answered; a system prompt stays. Whether there was anything."""
+        unsaid = self.session.unsay()
+        for message in unsaid:
+            if message["role"] == "system":
+                self.session.say(message["content"], "system")
+        return any(message["role"] == "user" for message in unsaid)
+
     def more(self) -> None:
         """Go on with a reply that was cut short."""
         if not self.session.transcript.open:
@@ -101,8 +110,8 @@ class Chat:
 
     def undo(self) -> None:
         """Take back the last words and their reply. What is recorded stays; the chat goes on as a branch."""
-        if self.session.messages != self.session.transcript.messages():
-            self.session.unsay()
+        if any(message["role"] == "user" for message in self._waiting()):
+            self._take_back()
             self.screen.note("What was said and not answered is taken back.")
             return
         at, _ = self._last_exchange()
@@ -140,6 +149,10 @@ class Chat:
         if at == len(self.session.turns) and self.session.key in self._open:
             self._open[branch.key] = self._open[self.session.key]
         self._left, self.session = self.session.key, branch
+
+    def _waiting(self) -> list[Message]:
+        """What was said and is not processed yet."""
+        return self.session.messages[len(self.session.transcript.messages()) :]
 
     def _last_exchange(self) -> tuple[int, list[Message]]:
         """How many turns stand before the last words of the user's, and those words."""
