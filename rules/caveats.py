@@ -73,7 +73,7 @@ def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Ite
     if regions.ambiguous:
         turns = _count(regions.ambiguous, "turn")
         yield f"more than one region of their space holds the coordinates of {turns}; the first one listed was taken"
-    several = [name for name, ways in regions.drawn.items() if len(ways) > 1]
+    several = list(dict.fromkeys(name for (_, name), ways in regions.drawn.items() if len(ways) > 1))
     if several:
         yield f"region {', '.join(several)} is drawn in more than one way; regions of one name are taken for one"
     if discreteness:

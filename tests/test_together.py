@@ -171,3 +171,17 @@ def test_a_region_that_two_traces_draw_differently_is_pooled_by_name_and_said_to
 
     assert said(drawn(0, 1), drawn(5, 6)) == (1, True)
     assert said(drawn(0, 1), drawn(0, 1)) == (1, False)
+
+
+def test_regions_of_two_models_are_not_said_to_be_drawn_in_two_ways(tmp_path):
+    def space(model, low):
+        return {"model": model, "axes": ["x"], "layer": low, "regions": {"aura": {"x": [low, low + 1]}}}
+
+    turns = [{"role": "assistant", "tokens": 1, "model": model, "region": "aura"} for model in "mn"]
+    world = {
+        "individuation": 1,
+        "models": {"m": {"digest": "sha256:1"}, "n": {"digest": "sha256:2"}},
+        "spaces": {"of-m": space("m", 0), "of-n": space("n", 5)},
+        "conversations": {"c": {"turns": turns}},
+    }
+    assert not any("more than one way" in caveat for caveat in individuate(world, "model-persona").caveats)

@@ -39,8 +39,10 @@ class Regions:
     """Spaces whose regions were shown not to be discrete (Hypothesis 3 failed)."""
     ambiguous: int = 0
     """How many turns lie in more than one region of their space; the first one listed was taken."""
-    drawn: dict[str, frozenset[str]] = field(default_factory=dict)
-    """For each region in how many ways the spaces draw it: their ranges as text. Regions go by name all the same."""
+    drawn: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """For weights (digest, else name) and each region of theirs in how many ways spaces draw it: their ranges as text.
+    Regions go by name all the same.
+    """
     chances: Chances = field(default_factory=Chances)
     """How probable the regions of a turn are (codes in `names`), where stated regions are used and the trace says."""
     others: list[str] = field(default_factory=list)
@@ -105,17 +107,22 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
         untested=[name for name in used if spaces[name].discrete is None],
         continuous=[name for name in used if spaces[name].discrete is False],
         ambiguous=ambiguous,
-        drawn={
-            region: frozenset(
-                str(sorted(space.regions[region].items())) for space in spaces.values() if region in space.regions
-            )
-            for region in region_names
-        },
+        drawn=_drawn(facts, spaces),
         chances=chances,
         others=[
             name for name in names if name not in spaces and name != labelling and not (use_stated and name == STATED)
         ],
     )
+
+
+def _drawn(facts: Facts, spaces: Mapping[str, Space]) -> dict[tuple[str, str], frozenset[str]]:
+    drawn: dict[tuple[str, str], set[str]] = {}
+    for space in spaces.values():
+        for key in models_named(facts.models, space.model):
+            weights = facts.models[key].digest or facts.models[key].name or key
+            for region, ranges in space.regions.items():
+                drawn.setdefault((weights, region), set()).add(str(sorted(ranges.items())))
+    return {place: frozenset(ways) for place, ways in drawn.items()}
 
 
 def spaces_of(facts: Facts, labelling: str | None = None) -> Mapping[str, Space]:

@@ -164,8 +164,8 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
             untested=_prefixed(tables, names, "untested"),
             continuous=_prefixed(tables, names, "continuous"),
             drawn={
-                name: frozenset().union(*(table.regions.drawn.get(name, ()) for table in tables))
-                for name in region_names
+                place: frozenset().union(*(table.regions.drawn.get(place, ()) for table in tables))
+                for place in dict.fromkeys(place for table in tables for place in table.regions.drawn)
             },
             chances=Chances(merged["chance_stage"], merged["chance_region"], merged["chance_value"]),
             ambiguous=sum(table.regions.ambiguous for table in tables),
