@@ -237,7 +237,7 @@ def states_of(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def _layer(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
-    layer = DynamicLayer()  # type: ignore[no-untyped-call]
+    layer = DynamicLayer()
     layer.lazy_initialization(keys, values)
     layer.keys, layer.values = keys, values
     return layer
