@@ -21,13 +21,18 @@ $(VENV)/base.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@$(PIP) --editable .
 	@touch $@
 
+$(VENV)/mechanism.stamp: $(VENV)/base.stamp
+	@echo "Installing what recording needs (torch, transformers) ..."
+	@$(PIP) --editable '.[mechanism]'
+	@touch $@
+
 $(VENV)/dev.stamp: $(VENV)/base.stamp
 	@echo "Installing what the tests need ..."
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/base.stamp
-	@INDIVIDUATE=$(BIN)/individuate sh examples/demo.sh
+demo: $(VENV)/mechanism.stamp
+	@INDIVIDUATE=$(BIN)/individuate DEMO_PYTHON=$(BIN)/python sh examples/demo.sh
 
 test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest -n auto

@@ -1,9 +1,11 @@
 #!/bin/sh
-# What `make demo` runs: a real recording into a trace.db, counted under every view.
+# What `make demo` runs: published recordings in a trace.db, counted under every view; then a recording of our own.
 set -eu
 individuate=${INDIVIDUATE:-individuate}
+python=${DEMO_PYTHON:-python3}
 mkdir -p demo
 rm -f demo/aura.db demo/aura.db-wal demo/aura.db-shm demo/aura.svg demo/report.html
+rm -f demo/organism.db demo/organism.db-wal demo/organism.db-shm demo/organism.svg
 
 cat <<'TEXT'
 
@@ -33,10 +35,27 @@ echo
 "$individuate" report demo/aura.db -o demo/report.html
 cat <<'TEXT'
 
+Now a recording of our own. The models are two very small ones that come along, organism and organism-b. Their personas
+were planted in training: they show how recording works, and are no evidence about large models.
+TEXT
+"$python" examples/organism_demo.py demo/organism.db
+"$individuate" demo/organism.db
+cat <<'TEXT'
+
+Is a mind the same after its key-value cache was computed anew elsewhere? The paper reads pre-filling both ways (§2.3).
+On the reading that it is another one:
+
+TEXT
+"$individuate" demo/organism.db --view virtual-instance --reading reconstruction=new
+"$individuate" draw demo/organism.db -o demo/organism.svg
+cat <<'TEXT'
+
 Open demo/report.html in a browser: everything on one page. The counts are stored facts plus a way of reading them.
 Change the reading, and see what moves:
   . .venv/bin/activate
   individuate demo/aura.db --view instance-persona --reading user_turns=intermittent
   individuate sensitivity demo/aura.db --view instance-persona
+  individuate info demo/organism.db
+  individuate chat
   individuate cases
 TEXT

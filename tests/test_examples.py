@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +100,21 @@ def test_user_turns_hardly_differ_between_the_recordings_while_assistant_turns_d
 def test_an_example_through_json_and_back_is_the_same(tmp_path):
     data = document_data(read(AURA))
     assert document_data(facts_from_data(json.loads(json.dumps(data)))) == data
+
+
+@pytest.mark.slow
+def test_the_demonstration_records_a_drift_two_migrations_a_fork_and_a_switch(tmp_path):
+    trace = tmp_path / "organism.db"
+    done = subprocess.run(
+        [sys.executable, str(HERE / "organism_demo.py"), str(trace)], capture_output=True, text=True, check=True
+    )
+    assert "[aura: " in done.stdout
+    facts = open_trace(trace)
+    counts = [individuate(facts, view).count for view in ("model", "physical-instance", "thread", "virtual-instance")]
+    assert counts == [2, 4, 1, 2]
+    # Boston; Denver and Seattle; the other model; the branch.
+    assert individuate(facts, "virtual-instance", reconstruction="new").count == 4
+    caches = document_data(read(trace))["caches"].values()
+    hows = sorted(cache["how"] for cache in caches)
+    assert hows == ["decoded", "prefilled", "prefilled", "shared", "transferred"]
+    assert all(cache.get("drift", 0) < 1e-5 for cache in caches)
