@@ -15,7 +15,7 @@ from mechanism.wire import decode, encode
 from mechanism.worker import called
 from traces.errors import TraceError
 
-START_SECONDS = 300.0
+START_SECONDS = 120.0
 """How long an actor may take to start, the installation of its environment included."""
 
 
@@ -48,7 +48,8 @@ class ClusterServer(CallingServer):
         self._ray = _ray()
         if not self._ray.is_initialized():
             self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
-        options: dict[str, Any] = {"num_gpus": gpus}
+        # No CPU is reserved: it would keep a machine with more GPUs than idle cores, or none, from holding them all.
+        options: dict[str, Any] = {"num_gpus": gpus, "num_cpus": 0}
         if on is not None:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
