@@ -116,5 +116,5 @@ def test_the_demonstration_records_a_drift_two_migrations_a_fork_and_a_switch(tm
     assert individuate(facts, "virtual-instance", reconstruction="new").count == 4
     caches = document_data(read(trace))["caches"].values()
     hows = sorted(cache["how"] for cache in caches)
-    assert hows == ["decoded", "prefilled", "prefilled", "shared", "transferred"]
+    assert hows == ["decoded", "decoded", "prefilled", "prefilled", "transferred"]
     assert all(cache.get("drift", 0) < 1e-5 for cache in caches)
