@@ -377,6 +377,8 @@ def test_places_and_options_that_cannot_be_are_refused_before_anything_is_loaded
         ((chat, "-o", trace, "--generate", "--greedy", "--top-p", "0.5"), "--greedy"),
         ((chat, "-o", trace, "--servers", "2", "--connections"), "--connections"),
         ((chat, "-o", trace, "-m", "a", "-m", "b", "--adapter", "x"), "--adapter"),
+        ((chat, "-o", trace, "--device", "cpu,cpu"), "--servers"),
+        ((chat, "-o", trace, "--device", "cpu", "--device-map", "auto"), "--device-map"),
         (("-o", trace), "Name a conversation"),
     ]:
         assert said in refused(run, *arguments)

@@ -45,8 +45,8 @@ class Places:
         """Load the models. Servers end with `stack`. Raises `TraceError`."""
         requests = [replace(request, dtype=request.dtype or _dtype(request.name)) for request in self.requests]
         if not self.names:
-            server = LocalServer(LOCAL)
-            return [Answering.on(server, request) for request in requests]
+            here = LocalServer(LOCAL)
+            return [Answering.on(here, request) for request in requests]
         with ThreadPoolExecutor(len(self.names)) as pool:
             # A process takes seconds to start, and loading takes longer.
             servers = list(pool.map(self._started, self.names))
@@ -122,9 +122,9 @@ def spaces_for(
             except TraceError as error:
                 refused.append(error)
         if len(refused) == len(loaded):
-            error = refused[0]
+            first = refused[0]
             expected = "a space made for this model (--space), or none; --any-weights for one of the same shape"
-            raise TraceError(f"{path}: {error.where}", error.found, expected)
+            raise TraceError(f"{path}: {first.where}", first.found, expected)
         spaces.append(space)
     return spaces
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from mechanism.session import Handover
 
 _INTERRUPTED = 130
 _ROUTES = ("round-robin", "sticky", "random")
@@ -109,7 +113,7 @@ def record(
     server_names: str | None,
     cluster: bool,
     route: str | None,
-    handover: str,
+    handover: Handover,
     resume_caches: bool,
     generate: bool,
     max_new_tokens: int | None,
@@ -143,6 +147,10 @@ def record(
     names = _names(servers, server_names, cluster, len(models) or 1)
     if connections and (names or cluster):
         raise click.UsageError("--connections measures in this process: leave out --servers and --cluster.")
+    if device is not None and "," in device and not names:
+        raise click.UsageError(
+            "Several devices are for servers: add --servers, or --device-map auto for one large model."
+        )
     sampling = _sampling(generate, max_new_tokens, temperature, top_p, greedy)
     store, wanted = _writable(output), _numbers(layers)
     needs_torch("individuate record")
@@ -151,9 +159,9 @@ def record(
         from individuation.recording.job import Job, Places
         from mechanism.server import ModelRequest
 
-        first = device if device is None or "," not in device else None
-        requests = [ModelRequest(model, first, dtype, adapter, device_map) for model in models or ("organism",)]
         devices = tuple(each.strip() for each in (device or "").split(",") if each.strip())
+        first = devices[0] if devices else None
+        requests = [ModelRequest(model, first, dtype, adapter, device_map) for model in models or ("organism",)]
         job = Job(
             store=store, title=title, keep_text=not no_text, per_token=not no_tokens,
             places=Places(requests, names, devices, cluster), spaces=spaces, any_weights=any_weights, layers=wanted,
