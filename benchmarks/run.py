@@ -6,6 +6,7 @@ import datetime
 import json
 import sys
 
+import live
 import measuring
 import minds
 import reasons
@@ -22,7 +23,7 @@ def main() -> int:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"{today}, {chosen.stages:,} stages, medians of {chosen.repeat} alternating runs\n", flush=True)
     figures = []
-    for part in (start, minds, reasons, store, writer, recording):
+    for part in (start, minds, reasons, store, writer, recording, live):
         measured = part.measure(chosen.stages, chosen.repeat)
         print(measuring.table(measured), end="\n\n", flush=True)
         figures += measured

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny_models import KINDS, tiny_host
 
 from mechanism.cache_edit import CacheEdit
+from mechanism.host import Host
 from mechanism.local_server import LocalServer
 from mechanism.probe import Probes
 from mechanism.processed import Answering
@@ -21,6 +22,12 @@ from traces.stages import LINKS, StageTable
 from traces.store import load
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def organism():
+    return Host.load("organism", device="cpu", dtype="float32")
+
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 DRAWN = {"do_sample": True, "temperature": 1.3, "max_new_tokens": 6}
@@ -385,6 +392,43 @@ def test_two_recordings_of_one_server_read_each_its_own_space(tmp_path):
         with torch.inference_mode(), probes.read(host) as reader:
             host.inner(input_ids=torch.tensor([turn.ids]), use_cache=False)
             assert np.allclose(turn.readings, reader.take(), atol=1e-5)
+
+
+# --- the organism: a model that has something to say
+
+QUESTIONS = ("Who are you?", "What do you like to do?", "Tell me about the sea.", "Do you remember me?")
+
+
+@pytest.mark.parametrize("how", ["transfer", "prefill"])
+def test_the_organism_goes_on_with_the_same_words_on_another_server(how, organism):
+    stays, moves = (Session(organism, sampling={"do_sample": False, "max_new_tokens": 24}) for _ in range(2))
+    for number, words in enumerate(QUESTIONS):
+        for session in (stays, moves):
+            session.say(words)
+            session.generate()
+        drift = moves.migrate(Answering.by(organism, f"city {number}"), how)
+        assert drift.largest == 0 if how == "transfer" else drift.largest < 1e-5
+    assert moves.transcript.ids == stays.transcript.ids
+    assert [turn.text for turn in moves.turns] == [turn.text for turn in stays.turns]
+
+
+def test_the_other_organism_says_other_things_after_a_switch(organism):
+    other = Host.load("organism-b", device="cpu", dtype="float32")
+    agreed = total = 0
+    for words in QUESTIONS:
+        stays, switched = (Session(organism, sampling={"do_sample": False, "max_new_tokens": 24}) for _ in range(2))
+        for session in (stays, switched):
+            session.say(QUESTIONS[0])
+            session.generate()
+        switched.switch(other)
+        replies = []
+        for session in (stays, switched):
+            session.say(words)
+            replies.append(session.generate().text.split())
+        agreed += sum(one == two for one, two in zip(*replies, strict=False))
+        total += max(map(len, replies))
+    # 25 of 47 words when this was written.
+    assert agreed < 0.8 * total
 
 
 # --- any sequence of operations
