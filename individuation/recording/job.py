@@ -52,6 +52,9 @@ class Job:
     there: int = field(default=0, init=False)
     turns: int = field(default=0, init=False)
     total: int = field(default=0, init=False)
+    begun: bool = field(default=False, init=False)
+    whole: int = field(default=0, init=False)
+    """Of the turns recorded, how many are of conversations that came to their end."""
 
     def run(self, context: click.Context, conversations: Conversations) -> None:
         """Do it, and say what was done. Raises `TraceError`."""
@@ -86,7 +89,7 @@ class Job:
                 resume=True,
             )
             with recorder:
-                context.meta["individuation.writes"] = False
+                context.meta["individuation.writes"], self.begun = False, True
                 steps.begin("Recording", self.total)
                 try:
                     self._record(recorder, places, conversations, steps)
@@ -111,6 +114,7 @@ class Job:
 
         def on_done(key: str, there: bool) -> None:
             self.done, self.there = self.done + (not there), self.there + there
+            self.whole = recorder.turns
             steps.advance()
 
         server = places[0].server
@@ -135,10 +139,11 @@ class Job:
 
     def _kept(self) -> str:
         """What stays of a recording that did not come to its end; empty where nothing was written."""
-        if not (self.turns or self.there):
+        if not self.begun:
             return ""
-        have = count(self.done + self.there, "conversation")
-        return f"{self.store} holds {have} of {self.total:,}; the same command goes on from there."
+        have = f"{count(self.done + self.there, 'conversation')} of {self.total:,}"
+        more = ", and the first turns of another" if self.turns > self.whole else ""
+        return f"{self.store} holds {have}{more}; the same command goes on from there."
 
     def _say(self, places: Sequence[Answering]) -> None:
         models = dict.fromkeys(place.model.key for place in places)

@@ -48,8 +48,8 @@ class Places:
             here = LocalServer(LOCAL)
             return [Answering.on(here, request) for request in requests]
         with ThreadPoolExecutor(len(self.names)) as pool:
-            # A process takes seconds to start, and loading takes longer.
-            servers = list(pool.map(self._started, self.names))
+            # A process takes seconds to start, and loading takes longer. Ray is started by the first of its actors.
+            servers = list(map(self._started, self.names) if self.cluster else pool.map(self._started, self.names))
             for server in servers:
                 stack.callback(server.close)
             devices = self.devices or ([] if self.cluster else _several_gpus())
@@ -66,7 +66,14 @@ class Places:
         if self.cluster:
             from mechanism.cluster import ClusterServer
 
-            return ClusterServer(name, gpus=0 if list(self.devices) == ["cpu"] else 1)
+            gpus = 0 if list(self.devices) == ["cpu"] else 1
+            try:
+                return ClusterServer(name, gpus=gpus)
+            except TraceError as error:
+                if not gpus or "GPU" not in error.found:
+                    raise
+                expected = "a GPU for each server; or --device cpu"
+                raise TraceError(error.where, error.found, expected) from None
         from mechanism.worker_server import WorkerServer
 
         return WorkerServer(name)
