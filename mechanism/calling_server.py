@@ -106,9 +106,9 @@ class CallingServer(ABC):
         state: CacheState = self.call("adopt", payload=payload, new=new)
         return state
 
-    def compare(self, cache: str, payload: bytes) -> Drift:
+    def compare(self, cache: str, payload: bytes, reading: str | None = None) -> Drift:
         """How far a cache lies from an exported one (`Server.compare`)."""
-        drift: Drift = self.call("compare", cache=cache, payload=payload)
+        drift: Drift = self.call("compare", cache=cache, payload=payload, reading=reading)
         return drift
 
     def state(self, cache: str) -> CacheState:

@@ -25,7 +25,8 @@ class Drift:
     """How far one cache lies from another.
 
     `keys` and `values`: per layer, the L2 norm of the difference over that of the original (no unit). `kl`: nats, from
-    the original's next-token distribution to the other's. `coordinates`: per probe, the largest absolute change.
+    the original's next-token distribution to the other's. `coordinates`: per probe, the absolute change at the
+    last token.
     """
 
     keys: list[float]

@@ -230,17 +230,22 @@ class LocalServer:
         self._keep(arrived.cache, arrived.ids, arrived.roles)
         return self.state(new)
 
-    def compare(self, cache: str, payload: bytes) -> Drift:
+    def compare(self, cache: str, payload: bytes, reading: str | None = None) -> Drift:
         """How far a cache lies from an exported one (`Server.compare`)."""
         held = self._cache(cache)
         original = cache_from_bytes(payload, key="original", server=self.name)
         if original.ids != held.ids:
             raise TraceError(cache, "the other cache is of other tokens", "two caches of the same tokens")
-        host = self._model(held.cache.model).host
-        original.cache.move(host)
-        with torch.inference_mode():
+        running = self._model(held.cache.model)
+        original.cache.move(running.host)
+        with torch.inference_mode(), self._reading(running, reading) as take:
             drift = compare(original.cache, held.cache)
-            drift.kl = next_token_kl(host, original.cache, held.cache, held.ids[-1])
+            # One pass on each cache, for the last token.
+            drift.kl = next_token_kl(running.host, original.cache, held.cache, held.ids[-1])
+            before, after = take(2)
+        if reading is not None:
+            moved = np.abs(after - before).tolist()
+            drift.coordinates = dict(zip(running.probes[reading].keys, moved, strict=True))
         return drift
 
     def state(self, cache: str) -> CacheState:

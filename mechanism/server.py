@@ -172,8 +172,9 @@ class Server(Protocol):
     def adopt(self, payload: bytes, new: str) -> CacheState:
         """Hold a cache that another server exported."""
 
-    def compare(self, cache: str, payload: bytes) -> Drift:
-        """How far a cache lies from an exported one of the same tokens (fn 4 of the paper): entries and next token."""
+    def compare(self, cache: str, payload: bytes, reading: str | None = None) -> Drift:
+        """How far a cache lies from an exported one of the same tokens (fn 4 of the paper): its entries, the next token
+        and, with `reading`, the coordinates of the last token, computed anew on each."""
 
     def state(self, cache: str) -> CacheState:
         """A cache as it stands."""

@@ -269,7 +269,10 @@ class Session:
             self._carry_edits(source, cache)
         else:
             self._prefill(new, cache, source, self.transcript)
-        drift = new.server.compare(cache, payload) if measure and self.transcript.ids else None
+        drift = new.server.compare(cache, payload, new.reading) if measure and self.transcript.ids else None
+        if drift is not None and drift.coordinates is not None:
+            # As the trace names its probes.
+            drift.coordinates = dict(zip(new.probes, drift.coordinates.values(), strict=True))
         self.now, self._cache = new, cache
         self._made(cache, drift)
         if not keep:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_models import tiny_folder, tiny_host
 
+from mechanism.cache_edit import CacheEdit
 from mechanism.drift import Drift
 from mechanism.local_server import LocalServer
 from mechanism.probe import content_mean
@@ -245,11 +246,31 @@ def test_a_recorder_that_is_not_open_says_so(tmp_path):
         Recorder(tmp_path / "t.db").session(tiny_host())
 
 
-def test_drift_of_each_layer_is_in_the_trace(tmp_path):
-    with Recorder(tmp_path / "t.db") as recorder:
-        _, _, drift = converse(recorder)
+def test_drift_of_each_layer_and_of_the_coordinates_is_in_the_trace(tmp_path):
+    host = tiny_host()
+    with Recorder(tmp_path / "t.db", space=space_of(host), layers=[2]) as recorder:
+        session, _, drift = converse(recorder, host)
     assert isinstance(drift, Drift)
     assert load(tmp_path / "t.db").caches.drift_layers[1] == drift.by_layer()
+    assert list(drift.coordinates) == list(session.now.probes)
+    # The cache was filled anew with a steering at block 1 in force, which the first turns did not have.
+    assert drift.coordinates["warm"] < 1e-4 < drift.coordinates["warm@2"]
+
+
+def test_coordinates_drift_by_what_an_edit_of_the_cache_does_to_the_last_token(tmp_path):
+    host = tiny_host()
+    place = Answering.by(host)
+    with Recorder(tmp_path / "t.db", space=space_of(host)) as recorder:
+        session = recorder.session(place, sampling=SHORT)
+        session.say("Who are you?")
+        session.generate()
+        original = place.server.export(session.cache.key)
+        session.edit_cache("edit", CacheEdit(torch.ones(host.hidden), 3.0, [1], method="raw"))
+        drift = place.server.compare(session.cache.key, original, session.now.reading)
+        session.close()
+    assert drift.values[1] > drift.values[0] == 0
+    # Layer 1's block reads the entries that were edited there.
+    assert min(drift.coordinates.values()) > 1e-4
 
 
 _TALKING = """
