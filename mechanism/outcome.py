@@ -136,7 +136,7 @@ class Outcome:
             "name": self.name, "title": self.title, "question": self.question, "source": self.source,
             "findings": [finding.to_dict() for finding in self.findings],
             "tables": [
-                {"title": each.title, "columns": list(each.columns), "rows": [list(map(_cell, row)) for row in each.rows]}
+                {"title": each.title, "columns": list(each.columns), "rows": [[*map(_cell, row)] for row in each.rows]}
                 for each in self.tables
             ],
             "plots": [plot.name for plot in self.plots],
