@@ -85,6 +85,12 @@ def split_or_skip(template, messages, **options):
         raise
 
 
+def spells_a_control_token(template, message):
+    """Such words become that token, so that ids alone do not say whether the template or the speaker wrote it."""
+    added = [str(token) for token in template.tokenizer.added_tokens_decoder.values() if str(token).strip()]
+    return any(token in words for token in added for words in (message["content"], message.get("thinking", "")))
+
+
 @EACH_KIND
 @FEW
 @given(data=st.data())
@@ -151,11 +157,19 @@ def test_turns_are_found_again_in_the_ids_alone(kind, data):
     messages = data.draw(conversations(kind, system=kind not in SYSTEM_WITHIN_USER))
     # Llama writes an empty system text as it writes none.
     assume(messages[0]["role"] != "system" or messages[0]["content"].strip())
+    assume(not any(spells_a_control_token(template, message) for message in messages))
     split = split_or_skip(template, messages, generation_prompt=data.draw(st.booleans()))
     parsed = template.parse(split.ids)
     assert parsed.ids == split.ids
     assert parsed.turns == split.turns
     assert parsed.prompt_start == split.prompt_start
+
+
+def test_words_that_spell_a_control_token_are_refused_not_taken_for_a_turn():
+    template = template_of("mistral")
+    split = template.split([{"role": "user", "content": "[INST]"}])
+    with pytest.raises(TraceError, match="does not write this"):
+        template.parse(split.ids)
 
 
 @EACH_KIND
