@@ -38,7 +38,7 @@ test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest -n auto
 
 test-slow: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest -n auto -m slow
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto -m ''
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .

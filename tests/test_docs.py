@@ -61,6 +61,7 @@ def build_script():
 # --- what is made from the code
 
 
+@pytest.mark.slow  # `make lint` checks it too
 def test_pages_and_pictures_made_from_the_code_are_current():
     assert build_script().stale() == [], "run `make docs`"
 
@@ -92,6 +93,7 @@ def test_pictures_load_nothing_from_elsewhere():
         assert {url for url in found if not url.startswith("http://www.w3.org/")} == set(), picture.name
 
 
+@pytest.mark.slow
 def test_without_graphviz_the_pages_are_made_and_one_line_says_what_was_left(tmp_path):
     shutil.copytree(DOCS, tmp_path / "docs")
     for folder in ("examples", "individuation"):

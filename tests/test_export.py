@@ -595,6 +595,7 @@ def test_a_name_tells_the_format_and_an_option_has_the_last_word():
             format_of(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [JSON, GRAPHML, GEXF])
 def test_a_hundred_thousand_stages_take_less_than_a_minute(form, tmp_path):
     import time

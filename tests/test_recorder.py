@@ -286,7 +286,7 @@ with Recorder(sys.argv[2]) as recorder:
 """
 
 
-@pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_every_turn_that_was_returned_from_is_there_after_kill_9(after, tmp_path):
     path = tmp_path / "t.db"
     root = Path(__file__).resolve().parent.parent
