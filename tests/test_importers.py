@@ -102,10 +102,91 @@ def test_the_published_recordings_import_whole(recordings, name):
 
 def test_what_is_no_recording_of_a_conversation_is_refused_clearly(recordings):
     for name in (
-        "mini-experiments/exp2_results.csv",
         "mini-experiments/exp2_transcript.json",
         "assistant-axis/role_list.json",
     ):
         with pytest.raises(TraceError) as error:
             read(recordings / name)
         assert len(str(error.value)) < 700
+
+
+HEADER = "condition,coefficient,sample_idx,probe,probe_category,response,axis_projection,aura_score"
+ROWS = (
+    'baseline,0.0,0,Who are you?,identity,"A ghost, in the machine",-58.5,6.5',
+    "gen_steering,5.0,0,Who are you?,identity,A language model,-30,0.5",
+    "kv_edit,1.5,0,Who are you?,identity,A program,-20,",
+    "kv_edit,1.5,1,Who are you?,identity,A program,-21,1e-7",
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    def of(*rows, header=HEADER):
+        path = tmp_path / "anything"
+        path.write_text("\n".join((header, *rows)) + "\n")
+        return read(path)
+
+    return of
+
+
+def test_a_result_table_is_known_by_its_columns_not_its_name(table):
+    facts = table(*ROWS)
+    assert facts.conversations.names == ["baseline-1-0", "gen_steering-1-0", "kv_edit-1-0", "kv_edit-1-1"]
+    assert [facts.details()[row].text for row in (0, 1)] == ["Who are you?", "A ghost, in the machine"]
+    assert facts.interventions["kv_edit"].kind == "cache-edit"
+    assert facts.details()[5].interventions == ("kv_edit",)
+
+
+def test_every_number_of_a_result_table_is_kept_and_an_empty_score_is_none(table):
+    facts = table(*ROWS)
+    names = list(facts.probes)
+    found = {
+        (int(turn), names[probe]): value
+        for turn, probe, value in zip(
+            facts.coordinates.turn, facts.coordinates.probe, facts.coordinates.value, strict=True
+        )
+    }
+    assert found == {
+        (1, "assistant"): -58.5, (1, "aura-score"): 6.5, (3, "assistant"): -30.0, (3, "aura-score"): 0.5,
+        (5, "assistant"): -20.0, (7, "assistant"): -21.0, (7, "aura-score"): 1e-7,
+    }  # fmt: skip
+
+
+def test_a_result_table_names_no_model_so_none_is_guessed(table):
+    facts = table(*ROWS)
+    assert [model.name for model in facts.models.values()] == ["not named in the table"]
+    assert (facts.turns.tokens == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("cap,0,0,Q?,identity,a,1,2", "line 2: condition"),
+        ("baseline,0,0,Q?,identity,a,far,2", "axis_projection"),
+        ("baseline,0,0,Q?,identity,a,,2", "axis_projection is empty"),
+        ("baseline,0,0,Q?,identity,a,nan,2", "axis_projection"),
+        ("baseline,0,0,Q?,identity,a,1,10", "aura_score is 10"),
+        ("baseline,0,first,Q?,identity,a,1,2", "sample_idx"),
+        ("baseline,0,0,,identity,a,1,2", "probe is empty"),
+        ("baseline,0,0,Q?,identity,a,1", "7 cells"),
+        ('baseline,0,0,Q?,identity,"a,1,2', "not a table"),
+        ("baseline,0,0,Q?,identity,a,1,2\nbaseline,0,0,Q?,identity,b,1,2", "line 3: sample 0"),
+    ],
+)
+def test_a_broken_result_table_is_refused_with_its_line(table, row, found):
+    with pytest.raises(TraceError, match=found):
+        table(row)
+
+
+def test_a_table_of_other_columns_is_no_recording(table):
+    with pytest.raises(TraceError):
+        table("1,2", header="a,b")
+
+
+def test_the_published_table_imports_whole(recordings):
+    facts = read(recordings / "mini-experiments" / "exp2_results.csv")
+    assert (len(facts.conversations), len(facts.turns), len(facts.coordinates.value)) == (390, 780, 780)
+    scores = facts.coordinates.value[facts.coordinates.probe == list(facts.probes).index("aura-score")]
+    assert len(scores) == 390
+    assert scores.min() > 0
+    assert scores.max() < 9

@@ -7,9 +7,10 @@ from pathlib import Path
 from traces.errors import TraceError
 from traces.facts import Facts
 from traces.file import read_bytes
-from traces.importers import IMPORTERS
+from traces.importers import FORMATS, IMPORTERS, TABLE_IMPORTERS
 from traces.resolution import facts_from
 from traces.sqlite_file import is_database
+from traces.table import columns_of, read_table
 from traces.text import parse
 from traces.vocabulary import FORMAT_VERSION
 
@@ -24,12 +25,17 @@ def read(path: Path) -> Facts:
         from traces.store import load
 
         return load(path)
-    source = parse(str(path), read_bytes(path), nan=True)
+    content = read_bytes(path)
+    columns = columns_of(content)
+    for of_tables in TABLE_IMPORTERS:
+        if of_tables.columns <= set(columns):
+            return of_tables.facts(read_table(str(path), content))
+    source = parse(str(path), content, nan=True)
     for importer in IMPORTERS:
         if importer.recognises(source.data):
             return importer.facts(source)
     if isinstance(source.data, dict) and "individuation" not in source.data and source.data:
-        known = ", ".join(importer.name for importer in IMPORTERS)
+        known = ", ".join(FORMATS)
         keys = (
             ""
             if "conversations" in source.data

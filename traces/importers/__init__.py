@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from traces.facts import Facts
-from traces.importers import mini_experiments
+from traces.importers import cache_edit_answers, mini_experiments
+from traces.table import TextTable
 from traces.text import Source
 
 
@@ -26,4 +27,21 @@ class Importer(Protocol):
         ...
 
 
+class TableImporter(Protocol):
+    """A format of comma-separated values: what it is called, the columns that it is known by, and its facts."""
+
+    name: str
+    columns: frozenset[str]
+
+    def facts(self, table: TextTable) -> Facts:
+        """The facts of a table. Raises `TraceError` with the line of what is wrong."""
+        ...
+
+
 IMPORTERS: tuple[Importer, ...] = (mini_experiments.IMPORTER,)
+TABLE_IMPORTERS: tuple[TableImporter, ...] = (cache_edit_answers.IMPORTER,)
+
+FORMATS: tuple[str, ...] = tuple(importer.name for importer in IMPORTERS) + tuple(
+    importer.name for importer in TABLE_IMPORTERS
+)
+"""What the formats are called."""
