@@ -64,7 +64,11 @@ def _split(answering: Answering, text: ConversationText, generate: bool = False)
     messages = text.messages
     if generate:
         # A reply will stand there, whatever it says.
-        messages = [{"role": m["role"], "content": "."} if m["role"] == "assistant" else m for m in messages]
+        messages = [
+            message
+            for exchange in _exchanges(messages, generate)
+            for message in (*exchange, {"role": "assistant", "content": "."})
+        ]
     try:
         split = answering.template.split(messages)
     except TraceError as error:
@@ -295,14 +299,21 @@ def go_to(session: Session, place: Answering, way: Way) -> None:
 def _exchanges(messages: Sequence[Message], generate: bool) -> Iterator[list[Message]]:
     """Messages cut after each reply; where the model is to answer, before each reply, and without the replies.
 
-    What ends without a reply is an exchange too.
+    What ends without a reply is an exchange too. Where the model is to answer and there is no reply at all, it answers
+    each thing that the user says.
     """
     exchange: list[Message] = []
+    roles = [message["role"] for message in messages]
     for number, message in enumerate(messages):
         reply = message["role"] == "assistant"
         if not (reply and generate):
             exchange.append(message)
-        last = number + 1 == len(messages)
-        if exchange and (last or (messages[number + 1]["role"] == "assistant" if generate else reply)):
+        if number + 1 == len(messages):
+            ends = True
+        elif not generate:
+            ends = reply
+        else:
+            ends = roles[number + 1] == "assistant" if "assistant" in roles else roles[number] == "user"
+        if exchange and ends:
             yield exchange
             exchange = []

@@ -160,6 +160,16 @@ def test_what_is_said_last_is_answered_and_what_the_file_answers_is_not_heard(ho
     assert [turn["text"] for turn in turns[::2]] == [CHAT[0]["content"], CHAT[2]["content"]]
 
 
+def test_in_a_file_without_replies_each_thing_that_is_said_is_answered(host, tmp_path):
+    said = [{"role": "system", "content": "Be brief."}, CHAT[0], CHAT[2]]
+    read = text("c", said)
+    assert check(held(host), [read], generate=True) == 1
+    with Recorder(tmp_path / "t.db") as recorder:
+        read_on_servers(recorder, held(host), [read], Way(generate=True), sampling={"max_new_tokens": 5}, seed=2)
+    turns = content(tmp_path / "t.db")["conversations"]["c"]["turns"]
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user", "assistant"]
+
+
 def test_a_model_that_returns_is_one_mind_with_itself_if_its_cache_was_kept(host, other, tmp_path):
     for resume, minds in ((False, 3), (True, 2)):
         trace = tmp_path / f"{resume}.db"
