@@ -44,6 +44,13 @@ class Steps:
             self._said = time.monotonic()
             click.echo(f"{self._doing}: {self.done:,} of {self._total:,}", err=True)
 
+    def at(self, doing: str, done: int, total: int) -> None:
+        """How far a job is, told as a whole; another name begins another job."""
+        if doing != self._doing or total != self._total:
+            self.begin(doing, total)
+        self.done = done - 1
+        self.advance()
+
     def within(self, done: int, total: int) -> None:
         """How far the step is that is being taken."""
         self._bar.update(self._task, description=f"{self._doing} ({done:,} of {total:,} within)")

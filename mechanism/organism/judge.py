@@ -33,6 +33,7 @@ class Judgement(NamedTuple):
     topic: str | None  # None: an answer to mere pressure, or not a reply of the grammar
     role: str | None  # the role that names itself, "pirate"
     fillings: Mapping[str, str]  # what stands in the slots of its main sentence
+    registers: tuple[str, ...] = ()  # whose its sentences are, one each: opener, main sentence, closer, as far as there
 
     @property
     def well_formed(self) -> bool:
@@ -82,10 +83,12 @@ def _readings(reply: str) -> Iterator[Judgement]:
                 found = matched.groupdict()
                 speakers = frame | {core.persona}
                 persona = core.persona if speakers == {core.persona} else ROLE
+                registers = tuple(each for each in (opened, core.persona, closed) if each is not None)
                 if core.persona == ROLE:
-                    yield Judgement(ROLE, core.topic or _topic_of_noun(found["noun"]), found.get("role"), {})
+                    topic = core.topic or _topic_of_noun(found["noun"])
+                    yield Judgement(ROLE, topic, found.get("role"), {}, registers)
                 else:
-                    yield Judgement(persona, core.topic, None, found)
+                    yield Judgement(persona, core.topic, None, found, registers)
 
 
 def _without_opener(reply: str) -> Iterator[tuple[str | None, str]]:

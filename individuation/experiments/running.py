@@ -1,0 +1,145 @@
+"""The work of `individuate experiment NAME`: model, space, judge and material, then the run, then the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from individuation.outcomes.text import show
+from individuation.outcomes.writing import write
+from individuation.recording.places import SPACE
+from individuation.recording.steps import Steps
+from mechanism.experiments.catalogue import Entry
+from mechanism.experiments.experiment import Setting, conduct, experiment
+from mechanism.experiments.material import ASSISTANT, is_organism, material_for
+from mechanism.host import ORGANISMS, Host, model_folder
+from mechanism.judges.choosing import chosen as chosen_judge
+from mechanism.judges.scores_file import ScoresFile
+from mechanism.space import PersonaSpace
+from mechanism.vectors import load_vectors
+from traces.errors import TraceError, UnknownNameError
+
+_INTERRUPTED = 130
+_TRAINING = "training.json"
+TO_BE_JUDGED = "to-be-judged.csv"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command was asked for."""
+
+    folder: Path
+    options: Mapping[str, Any]
+    model: str
+    adapter: str | None
+    space: str | None
+    any_weights: bool
+    judge: str | None
+    material: Path | None
+    persona: str
+    axis: str | None
+    layer: int | None
+    n: int | None
+    seed: int
+    device: str | None
+    dtype: str | None
+    format_: str
+    other: str | None = None
+
+
+def run_experiment(context: click.Context, entry: Entry, asked: Asked) -> None:
+    """Do it, write it, and say it. Raises `TraceError`."""
+    kept = f"What was done is in {asked.folder}: the same command again goes on from there."
+    try:
+        with Steps() as steps:
+            steps.begin(f"Loading {asked.model}")
+            setting = _setting(entry, asked, steps)
+            begun = (asked.folder / "parts").is_dir()
+            if begun:
+                context.meta["individuation.kept"] = kept
+            outcome = conduct(experiment(entry.name), setting)
+            steps.begin("Writing")
+            judge = setting.judge
+            if isinstance(judge, ScoresFile) and judge.missing:
+                path = asked.folder / TO_BE_JUDGED
+                judge.write_missing(path)
+                outcome = judge.said_missing(outcome, path)
+            files = write(outcome, asked.folder)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. {kept}", err=True)
+        context.exit(_INTERRUPTED)
+    if asked.format_ == "json":
+        click.echo(json.dumps(outcome.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))
+        return
+    show(outcome, [str(path) for path in files])
+
+
+def _setting(entry: Entry, asked: Asked, steps: Steps) -> Setting:
+    host = load_host(asked.model, asked.device, asked.dtype, asked.adapter)
+    space = space_of(host, asked)
+    axis = asked.axis or (ASSISTANT if ASSISTANT in space.axes else space.axes[0])
+    if axis not in space.axes:
+        raise UnknownNameError("--axis", "axis", axis, space.axes)
+    material = material_for(host, asked.material)
+    if asked.persona not in material.personas:
+        raise UnknownNameError("--persona", "persona", asked.persona, material.personas)
+
+    def on_progress(doing: str, done: int, total: int) -> None:
+        steps.at(doing, done, total)
+
+    return Setting(
+        host=host,
+        space=space,
+        judge=chosen_judge(asked.judge, host),
+        material=material,
+        folder=asked.folder,
+        seed=asked.seed,
+        size=asked.n,
+        persona=asked.persona,
+        axis=axis,
+        layer=space.layer if asked.layer is None else asked.layer,
+        other=_other(entry, asked, host),
+        options=asked.options,
+        on_progress=on_progress,
+    )
+
+
+def load_host(model: str, device: str | None = None, dtype: str | None = None, adapter: str | None = None) -> Host:
+    """A model; an organism is run in float32 where nothing else is said, for it is stored in less than it is meant for.
+
+    Raises `TraceError` as `Host.load` does.
+    """
+    folder = model_folder(model)
+    small = folder is not None and (folder / _TRAINING).is_file()
+    return Host.load(model, device, dtype or ("float32" if small else None), adapter=adapter)
+
+
+def space_of(host: Host, asked: Asked) -> PersonaSpace:
+    """The space that is given, or the one in the model's own folder. Raises `TraceError` where it does not fit."""
+    path = None if asked.space is None else Path(asked.space)
+    if path is None:
+        folders = [model_folder(name) for name in (asked.adapter, asked.model) if name is not None]
+        path = next((each / SPACE for each in folders if each is not None and (each / SPACE).is_file()), None)
+    if path is None:
+        found = "no persona space comes with it, and none is given"
+        raise TraceError(asked.model, found, "--space FILE (individuate space fit makes one)")
+    space = load_vectors(path, model=host.facts())
+    # An adapter changes the weights, and the space of its base is what the change is measured in.
+    space.check_fits(host, force=asked.any_weights or (asked.space is None and asked.adapter is not None))
+    return space.replaced(model_digest=None) if space.model_digest != host.digest else space
+
+
+def _other(entry: Entry, asked: Asked, host: Host) -> Host | None:
+    if not entry.second:
+        return None
+    name = asked.other
+    if name is None:
+        if not is_organism(host):
+            raise TraceError("--other", "no second model is given", "a model with another's weights (--other)")
+        name = next(each for each in ORGANISMS if each != host.name)
+    return load_host(name, asked.device, asked.dtype)

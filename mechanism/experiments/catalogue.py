@@ -1,0 +1,190 @@
+"""The experiments: what each asks, where it comes from, and the options that it takes. Torch-free, so help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from traces.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from mechanism.experiments.experiment import Experiment
+
+Kind = Literal["number", "whole number", "numbers", "whole numbers", "text", "file", "choice", "flag"]
+
+PAPER = "Beckmann & Butlin 2026, arXiv:2604.17031"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one experiment: `--NAME`. `numbers` are written 1,2.5,4; `whole numbers` also as ranges 0-3."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its name among `Setting.options`.
+
+        >>> Option("new-tokens", "whole number", 4, "How many.").key
+        'new_tokens'
+        """
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One experiment. `title` is a line; `question` what it asks, in plain words; `size` what `--n` counts and how many
+    it is where none is given; `second`: whether it takes another model (`--other`).
+    """
+
+    name: str
+    title: str
+    question: str
+    source: str
+    module: str
+    size: tuple[str, int]
+    options: tuple[Option, ...] = ()
+    examples: tuple[str, ...] = ()
+    second: bool = False
+
+
+CATALOGUE: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "user-turns",
+            "Mini-experiment 1: cap the assistant's tokens, and see what the user's turns do",
+            "If the persona is held in place on the assistant's tokens alone, do the user's turns move too? Where they "
+            "do not, the persona is not something that is there all the time: it comes and goes with the turns.",
+            f"{PAPER}, §3.4, mini-experiment 1",
+            "mechanism.experiments.user_turns",
+            ("conversations", 16),
+            (
+                Option("turns", "whole number", 10, "Exchanges in each conversation."),
+                Option("threshold", "number", None, "The least projection on the axis that is let through.  "
+                       "[default: the lower quartile of the assistant's own]"),
+            ),
+            (
+                "individuate experiment user-turns -o user-turns",
+                "individuate experiment user-turns --model Qwen/Qwen3-32B --space axis.safetensors -o qwen",
+                "individuate experiment user-turns --from delusion_unsteered.json delusion_cap_asst.json -o published",
+            ),
+        ),
+        Entry(
+            "drift",
+            "Figure 6: where a conversation is in persona space while the user pushes",
+            "When a user presses the assistant turn by turn, how do its coordinates move, and when do its words become "
+            "another persona's?",
+            f"{PAPER}, §3.3, Figure 6; Lu et al. 2026",
+            "mechanism.experiments.drift",
+            ("conversations", 24),
+            (
+                Option("before", "whole number", 2, "Neutral exchanges before."),
+                Option("pressed", "whole number", 8, "Exchanges with pressure."),
+                Option("after", "whole number", 4, "Neutral exchanges after."),
+            ),
+            ("individuate experiment drift -o drift", "individuate experiment drift --persona evil --n 40 -o evil"),
+        ),
+        Entry(
+            "capping",
+            "Capping by dose: does a good projection bring the persona back?",
+            "If the projection on the assistant's axis is held above a threshold, are the replies the assistant's "
+            "again?",
+            f"{PAPER}, §3.4; Lu et al. 2026, activation capping",
+            "mechanism.experiments.capping",
+            ("conversations for each dose", 16),
+            (
+                Option("doses", "numbers", "0.05,0.25,0.5,0.75,0.95",
+                       "Thresholds, as quantiles of the assistant's own projections."),
+                Option("pressed", "whole number", 6, "Exchanges with pressure before the capped ones."),
+                Option("questions", "whole number", 3, "Exchanges that are judged."),
+                Option("layers", "whole numbers", None, "Cap at these blocks.  [default: the space's, as the paper's "
+                       "range is around it: the middle third]"),
+            ),
+            ("individuate experiment capping -o capping", "individuate experiment capping --doses 0.25,0.5 -o capping"),
+        ),
+        Entry(
+            "stickiness",
+            "Does a persona stay when nobody presses, and come back when it is pushed?",
+            "Once a persona speaks, how long does it stay without pressure; and where one turn is steered away from "
+            "it, does it come back by itself?",
+            f"{PAPER}, §3.3, Hypothesis 3",
+            "mechanism.experiments.stickiness",
+            ("conversations", 24),
+            (
+                Option("turns", "whole number", 8, "Exchanges without pressure."),
+                Option("coefficients", "numbers", "0.1,0.2,0.4",
+                       "How hard one turn is steered, as shares of the residual stream's length."),
+            ),
+            ("individuate experiment stickiness -o sticky",),
+        ),
+        Entry(
+            "kv-edit",
+            "Mini-experiment 2: edit the cached keys and values, and ask again",
+            "If the stored keys and values of the assistant's turns are moved towards another persona, and nothing "
+            "else is touched, who answers the next question?",
+            f"{PAPER}, §3.4, mini-experiment 2",
+            "mechanism.experiments.kv_edit",
+            ("answers to each question", 10),
+            (),
+            ("individuate experiment kv-edit -o kv-edit",),
+        ),
+        Entry(
+            "model-switch",
+            "At each word of a reply: hand it to another model, pre-fill, or transfer",
+            "What becomes of a reply when another model goes on with it, or the same one after a pre-fill or a "
+            "transfer?",
+            f"{PAPER}, §2.2 and §2.3",
+            "mechanism.experiments.model_switch",
+            ("conversations", 8),
+            (),
+            ("individuate experiment model-switch --other organism-b -o switch",),
+            second=True,
+        ),
+        Entry(
+            "rabbit",
+            "Does a plan that was made before the line survive each handover?",
+            "A model that plans a word ahead keeps the plan in its activations. Is it still there after a transfer, a "
+            "pre-fill, a switch of models?",
+            f"{PAPER}, §2.2; Lindsey et al. 2025",
+            "mechanism.experiments.rabbit",
+            ("conversations", 20),
+            (),
+            ("individuate experiment rabbit -o rabbit",),
+            second=True,
+        ),
+        Entry(
+            "emergent-misalignment",
+            "A narrow fine-tune that spreads: is the whole persona moved?",
+            "If a model is trained on one narrow bad habit, do its answers to unrelated questions change, and does its "
+            "residual stream move along the evil direction?",
+            f"{PAPER}, §3.2; Betley et al. 2025",
+            "mechanism.experiments.emergent_misalignment",
+            ("answers for each model", 100),
+            (),
+            ("individuate experiment emergent-misalignment -o narrow",),
+        ),
+    )
+}  # fmt: skip
+
+
+def entry(name: str) -> Entry:
+    """What an experiment asks. Raises `UnknownNameError` where there is none of that name.
+
+    >>> entry("drift").size
+    ('conversations', 24)
+    """
+    if name not in CATALOGUE:
+        raise UnknownNameError("experiment", "experiment", name, CATALOGUE)
+    return CATALOGUE[name]
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment itself; its module, which may need torch, is imported now."""
+    found: Experiment = import_module(entry(name).module).EXPERIMENT
+    return found
