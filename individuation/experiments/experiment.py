@@ -76,7 +76,7 @@ def _common(entry: Entry) -> list[click.Parameter]:
                      "the one that answers), or a CSV or JSONL file of scores.  [default: grammar on an organism]"),
         click.Option(["--material"], type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
                      help="What users say: a JSON file (docs/experiments.md).  [default: words that fit the model]"),
-        click.Option(["--persona"], default="aura", show_default=True, metavar="NAME",
+        click.Option(["--persona"], default=entry.persona, show_default=True, metavar="NAME",
                      help="The persona that is pressed for."),
         click.Option(["--axis"], metavar="NAME",
                      help="The axis of the space that is looked at.  [default: assistant, or the first]"),
@@ -139,11 +139,15 @@ def _callback(entry: Entry) -> Callable[..., None]:
             analyse([Path(file) for file in published], folder, given["format_"])
             return
         options = chosen(entry, {option.key: given.pop(option.key) for option in entry.options})
-        from individuation.experiments.running import Asked, run_experiment
         from individuation.recording.extra import mechanism_extra, needs_torch
+        from mechanism.judges.choosing import checked
 
+        if given["judge"] is not None:
+            checked(given["judge"])
         needs_torch(f"individuate experiment {entry.name}")
         with mechanism_extra(f"individuate experiment {entry.name}"):
+            from individuation.experiments.running import Asked, run_experiment
+
             run_experiment(context, entry, Asked(folder=folder, options=options, **given))
 
     return run

@@ -39,7 +39,7 @@ class Option:
 @dataclass(frozen=True)
 class Entry:
     """One experiment. `title` is a line; `question` what it asks, in plain words; `size` what `--n` counts and how many
-    it is where none is given; `second`: whether it takes another model (`--other`).
+    it is where none is given; `second`: whether it takes another model (`--other`); `persona` is its own `--persona`.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Entry:
     options: tuple[Option, ...] = ()
     examples: tuple[str, ...] = ()
     second: bool = False
+    persona: str = "aura"
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -168,6 +169,7 @@ CATALOGUE: dict[str, Entry] = {
             ("answers for each model", 100),
             (),
             ("individuate experiment emergent-misalignment -o narrow",),
+            persona="evil",
         ),
     )
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which judge is meant: by its name on the command line."""
+"""Which judge is meant, by its name on the command line. Torch-free until a model judges."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mechanism.experiments.material import is_organism
-from mechanism.judges.chat_model import ModelJudge
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judge
 from mechanism.judges.scores_file import SUFFIXES, ScoresFile
@@ -24,7 +23,6 @@ def chosen(spec: str | None, host: Host) -> Judge:
     None means the grammar, where the host is an organism. Raises `TraceError` for anything else, for the grammar with
     another model, and where the model or the file cannot be read.
     """
-    expected = "grammar (with an organism), model:NAME, or a .csv or .jsonl file of scores"
     if spec is None or spec == GRAMMAR:
         if not is_organism(host):
             found = (
@@ -34,15 +32,23 @@ def chosen(spec: str | None, host: Host) -> Judge:
             )
             raise TraceError("--judge", found, "model:NAME (model:same: the one that answers), or a file of scores")
         return GrammarJudge()
-    if spec.startswith(MODEL):
-        name = spec.removeprefix(MODEL)
-        if not name:
-            raise TraceError("--judge", f"it is {quoted(spec)}", expected)
-        if name == SAME:
-            return ModelJudge(host)
-        from mechanism.host import Host as Hosted
-
-        return ModelJudge(Hosted.load(name))
-    if Path(spec).suffix in SUFFIXES:
+    checked(spec)
+    if not spec.startswith(MODEL):
         return ScoresFile.read(Path(spec))
+    from mechanism.host import Host as Hosted
+    from mechanism.judges.chat_model import ModelJudge
+
+    name = spec.removeprefix(MODEL)
+    return ModelJudge(host if name == SAME else Hosted.load(name))
+
+
+def checked(spec: str) -> str:
+    """The name of a judge, if it can be one. Nothing is loaded. Raises `TraceError`.
+
+    >>> checked("model:Qwen/Qwen3-8B")
+    'model:Qwen/Qwen3-8B'
+    """
+    if spec == GRAMMAR or (spec.startswith(MODEL) and spec != MODEL) or Path(spec).suffix in SUFFIXES:
+        return spec
+    expected = "grammar (with an organism), model:NAME, or a .csv or .jsonl file of scores"
     raise TraceError("--judge", f"it is {quoted(spec)}", expected)
