@@ -23,10 +23,10 @@ from mechanism.organism.measures import fidelity
 from mechanism.organism.muon import orthogonalised
 from mechanism.organism.persona_space import make_space, region_of
 from mechanism.organism.personas import PERSONAS, PRESSURES, ROLES
-from mechanism.organism.sampling import replies, reply_means
 from mechanism.organism.tokenizer import make_tokenizer, rendered
 from mechanism.organism.topics import FALLBACK, TOPICS
 from mechanism.organism.training import RECIPES, Recipe, Training, export, recipe_of
+from mechanism.replies import replies, reply_means
 from mechanism.space import PersonaSpace
 from traces.errors import TraceError
 

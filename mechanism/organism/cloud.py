@@ -15,7 +15,7 @@ from mechanism.host import Host
 from mechanism.organism.grammar import Message, drawn, user_turn
 from mechanism.organism.judge import judged
 from mechanism.organism.personas import PERSONAS, ROLES, SYSTEM_PROMPTS
-from mechanism.organism.sampling import replies, reply_means
+from mechanism.replies import replies, reply_means
 
 _MOST_CLUSTERS = 8
 

@@ -13,8 +13,8 @@ from mechanism.host import Host
 from mechanism.organism.grammar import MOVED_BY_PRESSURE, Message, UserTurn, drawn, reply, user_turn
 from mechanism.organism.judge import ROLE, copied, judged
 from mechanism.organism.personas import PERSONAS, ROLES, SYSTEM_PROMPTS
-from mechanism.organism.sampling import replies
 from mechanism.organism.topics import FALLBACK
+from mechanism.replies import replies
 
 OnProgress = Callable[[str], None]
 

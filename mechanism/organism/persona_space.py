@@ -21,7 +21,7 @@ from mechanism.organism.conversations import pressing
 from mechanism.organism.grammar import Message, drawn, user_turn
 from mechanism.organism.judge import Judgement, judged
 from mechanism.organism.personas import PERSONAS, ROLES, SYSTEM_PROMPTS
-from mechanism.organism.sampling import replies, reply_means
+from mechanism.replies import replies, reply_means
 from mechanism.space import PersonaSpace, Range
 from traces.errors import TraceError
 
