@@ -1,7 +1,9 @@
 """A persona space: directions in the residual stream of one model, and regions along them (§3.3).
 
 One safetensors file holds a space: a float32 tensor `vectors` [axes, layers, hidden] and, in its metadata, everything
-that has to be known to project on them: the model, the layer, the sign, the pooling, how they were made.
+that has to be known to project on them: the model, the layer, the sign, the pooling, how they were made. Where the
+space was fitted here, the file also holds what it was fitted to: the means of the roles (`cloud`) and the coordinates
+of single replies (`points`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mechanism.role_cloud import RoleCloud
 from traces import vocabulary
 from traces.errors import TraceError, UnknownNameError, quoted
 from traces.new_file import new_file
@@ -48,6 +51,9 @@ _FIELDS = (
     "discrete",
     "regions",
     "made",
+    "mixture",
+    "tested",
+    "point_roles",
 )
 
 
@@ -83,6 +89,11 @@ class PersonaSpace:
     `normalised`: whether the vectors had unit length already. `discrete`: what a test of Hypothesis 3 found, None for
     not tested. `made` is free (JSON): how the vectors came to be.
 
+    `cloud` is the role cloud at the space's layer. `points` is float32 [replies, axes]: the coordinates, at the space's
+    layer, of the single replies that the space was fitted from; `point_roles` says which role each was asked to be,
+    which the fit of regions does not look at. `mixture` (JSON) is a Gaussian mixture fitted as regions
+    (`mechanism.regions.mixture`), `tested` (JSON) what a test of the hypotheses found (`mechanism.hypotheses`).
+
     Raises `TraceError` where these do not fit together.
 
     >>> space = PersonaSpace("mine", ("assistant",), torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), layer=0)
@@ -103,6 +114,11 @@ class PersonaSpace:
     discrete: bool | None = None
     regions: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
+    cloud: RoleCloud | None = field(default=None, repr=False)
+    points: Tensor | None = field(default=None, repr=False)
+    point_roles: tuple[str, ...] = field(default=(), repr=False)
+    mixture: Mapping[str, Any] | None = field(default=None, repr=False)
+    tested: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         where = f"space {self.name}"
@@ -126,12 +142,30 @@ class PersonaSpace:
                 raise TraceError(
                     where, f"its axis {quoted(axis)} has no vector at any layer", "one at one layer or more"
                 )
+        self._check_fitted(where)
         try:
             self.facts(self.model_name or "m")
         except ValidationError as error:
             first = error.errors()[0]
             found, _, expected = first["msg"].partition("|")
             raise TraceError(where, f"{'.'.join(map(str, first['loc']))}: {found}", expected or "a space") from None
+
+    def _check_fitted(self, where: str) -> None:
+        if self.cloud is not None and self.cloud.means.shape[1] != self.hidden:
+            found = f"its role cloud has the width {self.cloud.means.shape[1]}"
+            raise TraceError(where, found, f"{self.hidden}, the width of its vectors")
+        if self.points is None:
+            if self.point_roles:
+                raise TraceError(where, "it has roles of points, and no points", "points and the role of each")
+            return
+        if self.points.ndim != 2 or self.points.shape[1] != len(self.axes) or self.points.dtype != torch.float32:
+            found = f"its points have the shape {list(self.points.shape)} ({self.points.dtype})"
+            raise TraceError(where, found, f"float32 [replies, {len(self.axes)}], a column an axis")
+        if not self.points.isfinite().all():
+            raise TraceError(where, "its points hold NaN or infinity", "finite numbers")
+        if self.point_roles and len(self.point_roles) != len(self.points):
+            found = f"it has {len(self.points)} points and the roles of {len(self.point_roles)}"
+            raise TraceError(where, found, "a role for each point, or none")
 
     @property
     def layers(self) -> int:
@@ -259,9 +293,15 @@ class PersonaSpace:
         Raises `TraceError` where a file is there already or none can be written.
         """
         told = {name: getattr(self, name) for name in _FIELDS}
+        tensors = {"vectors": self.vectors.contiguous()}
+        if self.cloud is not None:
+            told["cloud"] = {name: getattr(self.cloud, name) for name in ("names", "default", "counts")}
+            tensors["cloud"] = torch.from_numpy(self.cloud.means).contiguous()
+        if self.points is not None:
+            tensors["points"] = self.points.contiguous()
         metadata = {"format": FORMAT, "space": json.dumps(told, ensure_ascii=False, allow_nan=False)}
         with new_file(Path(path)) as partial:
-            save_file({"vectors": self.vectors.contiguous()}, partial, metadata)
+            save_file(tensors, partial, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> PersonaSpace:
@@ -282,8 +322,14 @@ class PersonaSpace:
                         else "it is another's file"
                     )
                     raise TraceError(where, found, f"{expected}, format {quoted(FORMAT)}")
-                told, vectors = json.loads(metadata["space"]), file.get_tensor("vectors")
+                told = json.loads(metadata["space"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            vectors = tensors["vectors"]
             told["axes"] = tuple(told["axes"])
+            told["points"], told["point_roles"] = tensors.get("points"), tuple(told.get("point_roles", ()))
+            if (cloud := told.pop("cloud", None)) is not None:
+                counts = cloud["counts"] and tuple(cloud["counts"])
+                told["cloud"] = RoleCloud(tuple(cloud["names"]), tensors["cloud"].numpy(), cloud["default"], counts)
             told["regions"] = {
                 region: {axis: tuple(ends) for axis, ends in ranges.items()}
                 for region, ranges in told["regions"].items()

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_host
 
+from mechanism.role_cloud import RoleCloud
 from mechanism.space import PersonaSpace
 from traces.errors import TraceError, UnknownNameError
 
@@ -195,3 +197,35 @@ def test_metadata_that_is_damaged_is_refused_by_name(tmp_path, change):
     save_file(load_file(path), path, metadata)
     with pytest.raises(TraceError, match=r"space\.safetensors"):
         PersonaSpace.load(path)
+
+
+def test_what_a_space_was_fitted_to_comes_back_from_its_file(tmp_path):
+    cloud = RoleCloud(("default", "bard", "judge"), np.arange(12, dtype=np.float32).reshape(3, 4), "default", (4, 4, 3))
+    space = PersonaSpace(
+        "mine", ("a", "b"), torch.ones(2, 2, 4), 1, cloud=cloud, points=torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+        point_roles=("bard", "judge"), mixture={"names": ["x"]}, tested={"discrete": True},
+    )  # fmt: skip
+    space.save(tmp_path / "s.safetensors")
+    again = PersonaSpace.load(tmp_path / "s.safetensors")
+    assert again.cloud is not None
+    assert (again.cloud.names, again.cloud.default, again.cloud.counts) == (cloud.names, "default", (4, 4, 3))
+    assert again.cloud.means.tolist() == cloud.means.tolist()
+    assert again.points is not None
+    assert again.points.tolist() == [[1, 2], [3, 4]]
+    assert again.point_roles == ("bard", "judge")
+    assert (again.mixture, again.tested) == ({"names": ["x"]}, {"discrete": True})
+
+
+@pytest.mark.parametrize(
+    ("fitted", "found"),
+    [
+        ({"points": torch.ones(3, 1)}, "points have the shape"),
+        ({"points": torch.tensor([[float("nan"), 0.0]])}, "NaN"),
+        ({"points": torch.ones(3, 2), "point_roles": ("a",)}, "roles of 1"),
+        ({"point_roles": ("a",)}, "no points"),
+        ({"cloud": RoleCloud(("a",), np.ones((1, 5), np.float32))}, "width 5"),
+    ],
+)
+def test_what_does_not_belong_to_a_space_is_refused(fitted, found):
+    with pytest.raises(TraceError, match=found):
+        PersonaSpace("mine", ("a", "b"), torch.ones(2, 2, 4), 1, **fitted)
