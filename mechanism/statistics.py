@@ -45,8 +45,18 @@ def mean(values: ArrayLike, *, groups: Sequence[Any] | None = None, seed: int = 
     """
     data = np.asarray(values, float)
     kept = np.isfinite(data)
-    chosen = None if groups is None else [group for group, keep in zip(groups, kept, strict=True) if keep]
-    return bootstrap(lambda rows: float(rows.mean()), data[kept], groups=chosen, seed=seed)
+    data = data[kept]
+    if not len(data):
+        raise ValueError("a mean of nothing")
+    sums, sizes = data, np.ones(len(data))
+    if groups is not None:
+        names: dict[Any, int] = {}
+        chosen = [names.setdefault(g, len(names)) for g, keep in zip(groups, kept, strict=True) if keep]
+        sums, sizes = np.bincount(chosen, data), np.bincount(chosen).astype(float)
+    # What `bootstrap` draws, all at once.
+    picks = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
+    draws = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    return _estimate(float(data.mean()), draws, len(data), groups is not None)
 
 
 def difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
@@ -72,9 +82,11 @@ def correlation(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
 
     def r(rows: NDArray[np.float64]) -> float:
-        if np.ptp(rows[:, 0]) == 0 or np.ptp(rows[:, 1]) == 0:
+        if (rows == rows[0]).all(axis=0).any():
             return math.nan
-        return float(np.corrcoef(rows[:, 0], rows[:, 1])[0, 1])
+        # As numpy's corrcoef, in a fraction of its time.
+        x, y = (rows - rows.mean(axis=0)).T
+        return float(x @ y / (math.sqrt(x @ x) * math.sqrt(y @ y)))
 
     return bootstrap(r, pairs, seed=seed)
 
