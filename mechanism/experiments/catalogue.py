@@ -54,6 +54,10 @@ class Entry:
     persona: str = "aura"
 
 
+_LAYERS = Option(
+    "layers", "whole numbers", None, "Act on these blocks.  [default: an eighth of the model around the layer]"
+)
+
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -64,11 +68,11 @@ CATALOGUE: dict[str, Entry] = {
             "do not, the persona is not something that is there all the time: it comes and goes with the turns.",
             f"{PAPER}, §3.4, mini-experiment 1",
             "mechanism.experiments.user_turns",
-            ("conversations", 16),
+            ("conversations", 12),
             (
                 Option("turns", "whole number", 10, "Exchanges in each conversation."),
-                Option("threshold", "number", None, "The least projection on the axis that is let through.  "
-                       "[default: the lower quartile of the assistant's own]"),
+                Option("quantile", "number", 0.25, "Cap at this quantile of the assistant's own projections."),
+                _LAYERS,
             ),
             (
                 "individuate experiment user-turns -o user-turns",
@@ -83,7 +87,7 @@ CATALOGUE: dict[str, Entry] = {
             "another persona's?",
             f"{PAPER}, §3.3, Figure 6; Lu et al. 2026",
             "mechanism.experiments.drift",
-            ("conversations", 24),
+            ("conversations", 20),
             (
                 Option("before", "whole number", 2, "Neutral exchanges before."),
                 Option("pressed", "whole number", 8, "Exchanges with pressure."),
@@ -98,14 +102,13 @@ CATALOGUE: dict[str, Entry] = {
             "again?",
             f"{PAPER}, §3.4; Lu et al. 2026, activation capping",
             "mechanism.experiments.capping",
-            ("conversations for each dose", 16),
+            ("conversations", 10),
             (
                 Option("doses", "numbers", "0.05,0.25,0.5,0.75,0.95",
                        "Thresholds, as quantiles of the assistant's own projections."),
                 Option("pressed", "whole number", 6, "Exchanges with pressure before the capped ones."),
                 Option("questions", "whole number", 3, "Exchanges that are judged."),
-                Option("layers", "whole numbers", None, "Cap at these blocks.  [default: the space's, as the paper's "
-                       "range is around it: the middle third]"),
+                _LAYERS,
             ),
             ("individuate experiment capping -o capping", "individuate experiment capping --doses 0.25,0.5 -o capping"),
         ),
@@ -116,11 +119,14 @@ CATALOGUE: dict[str, Entry] = {
             "it, does it come back by itself?",
             f"{PAPER}, §3.3, Hypothesis 3",
             "mechanism.experiments.stickiness",
-            ("conversations", 24),
+            ("conversations", 12),
             (
-                Option("turns", "whole number", 8, "Exchanges without pressure."),
-                Option("coefficients", "numbers", "0.1,0.2,0.4",
-                       "How hard one turn is steered, as shares of the residual stream's length."),
+                Option("pressed", "whole number", 6, "Exchanges with pressure that come before."),
+                Option("turns", "whole number", 6, "Exchanges without pressure."),
+                Option("coefficients", "numbers", "0.2,0.4,0.8",
+                       "How hard one turn is steered, in lengths of the residual stream."),
+                Option("after", "whole number", 3, "Exchanges after the steered one."),
+                _LAYERS,
             ),
             ("individuate experiment stickiness -o sticky",),
         ),

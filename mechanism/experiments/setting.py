@@ -40,8 +40,9 @@ _ORGANISM_SAMPLING = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 6
 class Setting:
     """What a run has to work with.
 
-    `space` has the `axis` that is looked at, at `layer`. `size` is how many of what the experiment counts (`--n`),
-    None for its own number. `persona` is the one that is pressed for, `other` a second model, where there is one.
+    `space` has the `axis` that is looked at, at `layer`; its regions stay only where that is its own layer. `size` is
+    how many of what the experiment counts (`--n`), None for its own number. `persona` is the one that is pressed for,
+    `other` a second model, where there is one.
     `options` are those of the experiment, by key. Everything random hangs on `seed`.
     """
 
@@ -65,6 +66,9 @@ class Setting:
         if not self.sampling and is_organism(self.host):
             self.sampling = _ORGANISM_SAMPLING
         self.space.vector(self.axis, self.layer)
+        if self.layer != self.space.layer:
+            # Regions are ranges of coordinates at the layer that they were made for.
+            self.space = self.space.replaced(layer=self.layer, regions={})
 
     # --- the run
 
