@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from mechanism import device as devices
+from mechanism.adapters import with_adapter
 from mechanism.architecture import (
     Architecture,
     LayerParts,
@@ -133,7 +134,8 @@ class Host:
             tokenizer = AutoTokenizer.from_pretrained(source if source.is_dir() else where, trust_remote_code=False)
             digest, base = digest_of_folder(folder), None
             if adapter is not None:
-                model, added = _adapted(model, Path(adapter))
+                adapted, added = with_adapter(model, Path(adapter))
+                model = adapted.get_base_model()
                 digest, base = digest_of_adapted(digest, added), digest
                 called = name or f"{called}+{Path(adapter).resolve().name}"
         return cls(model, tokenizer, name=called, digest=digest, base=base, template_options=template_options)
@@ -350,48 +352,6 @@ def _base_named(adapter: Path) -> str:
         )
     beside = adapter / named
     return str(beside.resolve()) if not Path(named).is_absolute() and beside.is_dir() else named
-
-
-def _adapted(model: Any, adapter: Path) -> tuple[Any, str]:
-    """The model with a LoRA adapter put into its layers, and the adapter's digest."""
-    import peft
-
-    if not (adapter / "adapter_config.json").is_file():
-        found = cached_file(str(adapter), "adapter_config.json") if not adapter.exists() else None
-        if found is None:
-            raise TraceError(str(adapter), "there is no adapter_config.json in it", "a LoRA adapter as peft saves it")
-        adapter = Path(found).parent
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    if config.get("peft_type") != "LORA":
-        raise TraceError(str(adapter), f"its peft_type is {quoted(config.get('peft_type'))}", '"LORA"')
-    _check_pickles(adapter)
-    digest = digest_of_folder(adapter)
-    # What changes a LoRA's effect beside its tensors: rank is in their shapes, the scaling is not.
-    scaling = json.dumps({key: config.get(key) for key in _SCALING}, sort_keys=True)
-    try:
-        adapted = peft.PeftModel.from_pretrained(model, str(adapter))
-        placed = set(peft.get_peft_model_state_dict(adapted))
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise TraceError(str(adapter), "it does not fit the base model", "the base that it was trained on") from error
-    # peft leaves out, without a word, what finds no place in the model.
-    if astray := sorted(_names_of_tensors(adapter) - placed):
-        expected = "the base that it was trained on"
-        raise TraceError(str(adapter), f"it does not fit the base model, which has no place for {astray[0]}", expected)
-    return adapted.get_base_model(), f"{digest} {scaling}"
-
-
-def _names_of_tensors(folder: Path) -> set[str]:
-    names: set[str] = set()
-    for path in weight_files(folder):
-        names |= (
-            {tensor.name for tensor in stored_tensors(path)}
-            if path.suffix == ".safetensors"
-            else set(safe_pickle(path))
-        )
-    return names
-
-
-_SCALING = ("alpha_pattern", "lora_alpha", "r", "rank_pattern", "use_dora", "use_rslora")
 
 
 @contextmanager
