@@ -199,7 +199,7 @@ def _bases(facts: Facts) -> Iterator[str]:
 
 def _links(facts: Facts) -> Iterator[str]:
     try:
-        StageTable.of(replace(facts, spaces={}, labellings={}))
+        StageTable.of(replace(facts, spaces={}, labellings={}, turn_labels={}))
     except TraceError as error:
         yield f"{error.where}: {error.found}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traces.facts import Facts, Floats
+from traces.facts import Facts, Floats, Longs
 from traces.stages import StageTable
 from traces.together import prefixes
 from traces.vocabulary import Probe
@@ -42,20 +42,47 @@ def stage_coordinates(recordings: Sequence[Facts], stages: StageTable) -> StageC
     >>> list(read.probes), read.values.tolist()
     (['assistant'], [[nan], [-12.5]])
     """
-    if np.bincount(stages.recording, minlength=len(recordings)).tolist() != [len(facts.turns) for facts in recordings]:
+    whole = stages.token == 0
+    counts = np.bincount(stages.recording[whole], minlength=len(recordings)).tolist()
+    if counts != [len(facts.turns) for facts in recordings]:
         raise ValueError("the stages are not those of the recordings")
     columns = _columns(recordings)
     probes = {name: probe for (_, probe), name in columns.items()}
     number = {name: column for column, name in enumerate(probes)}
     values = np.full((len(stages), len(probes)), np.nan)
     for recording, facts in enumerate(recordings):
-        mine = np.flatnonzero(stages.recording == recording)
+        mine = np.flatnonzero((stages.recording == recording) & whole)
         stage_of = np.empty(len(mine), np.int64)
         stage_of[stages.turn[mine]] = mine
         column_of = np.array([number[columns[item]] for item in facts.probes.items()], np.int64)
         read = facts.coordinates
         values[stage_of[read.turn], column_of[read.probe]] = read.value
+        _of_parts(facts, stages, values, np.flatnonzero((stages.recording == recording) & ~whole), column_of)
     return StageCoordinates(probes, values)
+
+
+def _of_parts(facts: Facts, stages: StageTable, values: Floats, later: Longs, column_of: Longs) -> None:
+    """The coordinates of the parts of turns that were split: means over their own content tokens, where tokens were
+    read; elsewhere what was read of the whole turn says nothing of its parts.
+    """
+    if not len(later):
+        return
+    details, probes = facts.details(), list(facts.probes)
+    mine = np.flatnonzero(stages.recording == stages.recording[later[0]])
+    for row in mine[np.isin(stages.turn[mine], stages.turn[later])].tolist():
+        values[row] = np.nan
+        detail = details.get(int(stages.turn[row]))
+        if detail is None or detail.token_coordinates is None:
+            continue
+        start = int(stages.token[row])
+        grid = detail.token_coordinates[:, start : start + int(stages.tokens[row])].astype(np.float64)
+        if detail.token_marks is not None:
+            marks = detail.token_marks[start : start + grid.shape[1]]
+            grid = grid[:, [mark == "c" for mark in marks]]
+        read = ~np.isnan(grid).all(axis=1) if grid.size else np.zeros(len(grid), np.bool_)
+        for place in np.flatnonzero(read).tolist():
+            column = column_of[probes.index(detail.token_probes[place])]
+            values[row, column] = np.nanmean(grid[place])
 
 
 def _columns(recordings: Sequence[Facts]) -> dict[tuple[str, Probe], str]:

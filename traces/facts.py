@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.vocabulary import Intervention, Model, Probe, Server, Space, Turn
+from traces.vocabulary import Intervention, LabelledTurn, Model, Probe, Server, Space, Turn
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -200,6 +200,14 @@ class TurnDetail:
     connection_layers: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class TurnLabels:
+    """What a labelling says turn by turn, by the row of the turn; and how it was found."""
+
+    turns: Mapping[int, LabelledTurn]
+    made: Mapping[str, Any] | None = None
+
+
 Details = Callable[[], Mapping[int, TurnDetail]]
 """Details by turn row; read from the store only when asked for."""
 
@@ -216,6 +224,8 @@ class Facts:
     servers: dict[str, Server] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)
     labellings: dict[str, dict[str, Space]] = field(default_factory=dict)
+    turn_labels: dict[str, TurnLabels] = field(default_factory=dict)
+    """Of those `labellings` that say it turn by turn, what they say; their spaces then only name the regions."""
     probes: dict[str, Probe] = field(default_factory=dict)
     interventions: dict[str, Intervention] = field(default_factory=dict)
     principals: list[str] = field(default_factory=list)

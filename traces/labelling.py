@@ -1,7 +1,9 @@
 """Labellings: which persona region each turn is in, by some space. An interpretation of the facts, never one of them.
 
 A labelling is named `stated` (regions that the author of a trace wrote down), or after one of the trace's own spaces,
-or as it was named when it was added (`individuate label`). Regions are given to assistant turns only (semantics.md §4).
+or as it was named when it was added (`individuate label`, `individuate space label`). Regions are given to assistant
+turns only (semantics.md §4). A labelling that was added may say it turn by turn instead of by ranges, with how probable
+each region is and where within a turn it changes.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from traces.errors import TraceError, UnknownNameError, one_of
 from traces.facts import Chances, Facts
 from traces.identity import find_model, models_named
+from traces.turn_labels import Part, columns
 from traces.vocabulary import PROBABILITY_SLACK, ROLES, Probe, Space
 
 STATED = "stated"
@@ -47,6 +50,8 @@ class Regions:
     """How probable the regions of a turn are (codes in `names`), where stated regions are used and the trace says."""
     others: list[str] = field(default_factory=list)
     """Labellings that were not used."""
+    parts: list[Part] = field(default_factory=list)
+    """The later parts of turns within which the region changes."""
 
 
 def labelling_names(facts: Facts) -> list[str]:
@@ -67,6 +72,9 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     on what was recorded.
     """
     names = labelling_names(facts)
+    by_turn = _turn_by_turn(facts, labelling, names)
+    if by_turn is not None:
+        return _as_labelled(facts, by_turn, names)
     use_stated, spaces = _chosen(facts, labelling, names)
     region_names = list(dict.fromkeys(region for space in spaces.values() for region in space.regions))
     if use_stated:
@@ -115,6 +123,40 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     )
 
 
+def _turn_by_turn(facts: Facts, labelling: str | None, names: list[str]) -> str | None:
+    """The labelling that is meant, if it says it turn by turn."""
+    if labelling is None and names and facts.labellings and not facts.spaces and STATED not in names:
+        labelling = next(iter(facts.labellings))
+    return labelling if labelling in facts.turn_labels else None
+
+
+def _as_labelled(facts: Facts, name: str, names: list[str]) -> Regions:
+    """The regions of a labelling that says them turn by turn."""
+    labels, spaces = facts.turn_labels[name], facts.labellings[name]
+    region_names = list(dict.fromkeys(region for space in spaces.values() for region in space.regions))
+    number = {region: code for code, region in enumerate(region_names)}
+    of_turn, chances, parts = columns(labels, len(facts.turns), number)
+    model_numbers = {key: code for code, key in enumerate(facts.models)}
+    defined = [
+        (model_numbers[key], number[region])
+        for space in spaces.values()
+        for key in models_named(facts.models, space.model)
+        for region in space.regions
+    ]
+    how = (labels.made or {}).get("method")
+    return Regions(
+        names=region_names,
+        of_turn=of_turn,
+        basis=f"labelling {name}, turn by turn{f' ({how})' if how else ''}",
+        defined=list(dict.fromkeys(defined)),
+        untested=[key for key, space in spaces.items() if space.discrete is None],
+        continuous=[key for key, space in spaces.items() if space.discrete is False],
+        chances=chances,
+        others=[other for other in names if other != name],
+        parts=parts,
+    )
+
+
 def _drawn(facts: Facts, spaces: Mapping[str, Space]) -> dict[tuple[str, str], frozenset[str]]:
     drawn: dict[tuple[str, str], set[str]] = {}
     for space in spaces.values():
@@ -126,10 +168,13 @@ def _drawn(facts: Facts, spaces: Mapping[str, Space]) -> dict[tuple[str, str], f
 
 
 def spaces_of(facts: Facts, labelling: str | None = None) -> Mapping[str, Space]:
-    """The spaces by which a labelling finds regions from coordinates, in the order in which they are applied.
+    """The spaces by which a labelling finds regions from coordinates, in the order in which they are applied; none for
+    one that says regions turn by turn.
 
     Raises `UnknownNameError` for a labelling that the trace does not have.
     """
+    if _turn_by_turn(facts, labelling, labelling_names(facts)) is not None:
+        return {}
     return _chosen(facts, labelling, labelling_names(facts))[1]
 
 

@@ -31,7 +31,7 @@ def document_data(facts: Facts) -> dict[str, Any]:
     if facts.spaces:
         data["spaces"] = _dumped(facts.spaces)
     if facts.labellings:
-        data["labellings"] = {name: {"spaces": _dumped(spaces)} for name, spaces in facts.labellings.items()}
+        data["labellings"] = {name: _labelling(facts, name) for name in facts.labellings}
     # A probe that says no more than its own name is implied by the coordinate that bears it.
     probes = {
         name: probe for name, probe in facts.probes.items() if probe != Probe(axis=name) or _undeclarable(facts, name)
@@ -52,6 +52,16 @@ def _undeclarable(facts: Facts, axis: str) -> bool:
     bare = bool(spaces) and not all(axis in space.axes for space in spaces)
     number = list(facts.probes).index(axis)
     return bare or number not in facts.coordinates.probe
+
+
+def _labelling(facts: Facts, name: str) -> dict[str, Any]:
+    data: dict[str, Any] = {"spaces": _dumped(facts.labellings[name])}
+    if name in facts.turn_labels:
+        labels = facts.turn_labels[name]
+        data["turns"] = _dumped({facts.stage_name(row): labelled for row, labelled in labels.turns.items()})
+        if labels.made is not None:
+            data["made"] = _plain(labels.made)
+    return data
 
 
 def _dumped(items: Mapping[str, BaseModel]) -> dict[str, Any]:

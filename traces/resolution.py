@@ -23,6 +23,7 @@ from traces.facts import (
     Coordinates,
     Facts,
     TurnDetail,
+    TurnLabels,
     Turns,
     is_detailed,
     numbered,
@@ -32,6 +33,7 @@ from traces.identity import model_identities, models_named
 from traces.paths import is_before, path_order, turn_on_path
 from traces.provenance import span_breaches
 from traces.text import Place, Source
+from traces.turn_labels import rows_of
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Connection, Probe, Server, TraceDocument, Turn
 
 
@@ -86,6 +88,13 @@ class _Reading:
         facts.caches = self.cache_table()
         spans = self.span_table()
         facts.cache_spans = lambda: spans
+        facts.turn_labels = {
+            name: TurnLabels(
+                rows_of(facts, place_of(self.source, ("labellings", name)), labelling.turns), labelling.made
+            )
+            for name, labelling in document.labellings.items()
+            if labelling.turns
+        }
         for row, found, expected in span_breaches(facts, spans):
             raise TraceError(place_of(self.source, ("caches", facts.caches.names[row])), found, expected)
         return facts

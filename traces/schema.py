@@ -26,7 +26,7 @@ from sqlalchemy.schema import CreateTable
 
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """`PRAGMA user_version`. Raise it with each change of a table, and keep reading what was written before.
 
 What came with a later version than 1 bears it (`info={"since": 2}`), and `UPGRADES` says how it is added.
@@ -162,6 +162,7 @@ labelling = Table(
     _id(),
     Column("name", Text, nullable=False, unique=True),
     Column("own", Integer, nullable=False),
+    Column("made_json", Text, info={"since": 4}),
 )
 space = Table(
     "space", metadata, _id(),
@@ -202,6 +203,22 @@ region_probability = Table(
     Column("probability", REAL, CheckConstraint("probability BETWEEN 0 AND 1"), nullable=False),
     UniqueConstraint("turn_id", "region_name_id"),
     sqlite_with_rowid=False, info={"since": 2},
+)  # fmt: skip
+
+labelled_part = Table(
+    "labelled_part", metadata, _id(),
+    Column("labelling_id", ForeignKey("labelling.id"), nullable=False),
+    Column("turn_id", ForeignKey("turn.id"), nullable=False),
+    Column("token", Integer, CheckConstraint("token >= 0"), nullable=False), Column("region", Text),
+    UniqueConstraint("labelling_id", "turn_id", "token"),
+    info={"since": 4},
+)  # fmt: skip
+labelled_probability = Table(
+    "labelled_probability", metadata,
+    Column("part_id", ForeignKey("labelled_part.id"), primary_key=True), Column("region", Text, primary_key=True),
+    Column("ordinal", Integer, CheckConstraint("ordinal >= 0"), nullable=False),
+    Column("probability", REAL, CheckConstraint("probability BETWEEN 0 AND 1"), nullable=False),
+    sqlite_with_rowid=False, info={"since": 4},
 )  # fmt: skip
 
 # --- look-up tables and what a reader of the bare file sees
@@ -262,6 +279,11 @@ UPGRADES: dict[int, tuple[str | CreateTable, ...]] = {
         # Last, for a view names columns of every version.
         "DROP VIEW turns",
         TURNS,
+    ),
+    4: (
+        "ALTER TABLE labelling ADD COLUMN made_json TEXT",
+        CreateTable(labelled_part),
+        CreateTable(labelled_probability),
     ),
 }
 """What makes tables of the version before into those of a version. What was recorded stays as it is."""

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError
-from traces.facts import Bytes, Conversations, Facts, Flags, Floats, Ints, Longs
+from traces.facts import Bytes, Facts, Flags, Floats, Ints, Longs
 from traces.forest import sums_from_root
 from traces.identity import base_identities, model_identities, names_only
 from traces.labelling import Regions, regions_of
 from traces.paths import before_first, latest_with, path_order
+from traces.splitting import split
 from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Model
 
 LINKS = ("attention", "transfer", "rebuild", "unknown", "transcript")
@@ -103,7 +104,9 @@ class StageTable:
     recording: Ints
     """The position of the stage's recording among those counted together, 0 for a single one."""
     turn: Longs
-    """The stage's row in the `Turns` of its recording."""
+    """The stage's row in the `Turns` of its recording; the parts of a turn that was split have the same."""
+    token: Longs
+    """Where in its turn the stage begins: 0, but for the later parts of a turn that was split."""
 
     proposition_names: list[str]
     belief_stage: Longs
@@ -188,6 +191,7 @@ class StageTable:
             recorded=np.arange(len(table), dtype=np.int32),
             recording=np.zeros(len(turns), np.int32),
             turn=np.arange(len(turns), dtype=np.int64),
+            token=np.zeros(len(turns), np.int64),
             proposition_names=facts.beliefs.propositions,
             belief_stage=facts.beliefs.turn,
             belief_proposition=facts.beliefs.proposition,
@@ -201,7 +205,8 @@ class StageTable:
             connection_kl=facts.connections.kl,
             merged_by_name=any(same != key and facts.models[key].digest is None for key, same in identity.items()),
         )
-        return stages if isinstance(order, range) else _reordered(stages, np.array(order), table)
+        stages = split(stages, regions.parts)
+        return stages if isinstance(order, range) else _reordered(stages, np.array(order))
 
     def name(self, stage: int) -> str:
         """`CONVERSATION/ORDINAL`, ordinals from 0."""
@@ -435,9 +440,10 @@ def _refuse_impossible(facts: Facts, cache: Bytes, own: Longs, known: Flags) -> 
         )
 
 
-def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversations) -> StageTable:
+def _reordered(stages: StageTable, order: NDArray[np.int64]) -> StageTable:
     """The same stages with every conversation after its parent."""
-    rows = np.concatenate([np.arange(table.first[c], table.first[c] + table.size[c]) for c in order]).astype(np.int64)
+    first, end = (np.searchsorted(stages.conversation, np.arange(len(order)), side) for side in ("left", "right"))
+    rows = np.concatenate([np.arange(first[c], end[c]) for c in order]).astype(np.int64)
     new_row = np.empty(len(rows) + 1, np.int64)
     new_row[rows] = np.arange(len(rows))
     new_row[-1] = -1
@@ -460,6 +466,7 @@ def _reordered(stages: StageTable, order: NDArray[np.int64], table: Conversation
             "cache_known",
             "recording",
             "turn",
+            "token",
         )
     }
     links = {name: new_row[getattr(stages, name)[rows]] for name in ("previous", "own", "shared")}

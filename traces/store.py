@@ -19,6 +19,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
@@ -36,14 +37,17 @@ from traces.schema import (
     SCHEMA_VERSION,
     STATEMENTS,
     UPGRADES,
+    conversation,
     metadata,
     recording,
     stored_version,
+    turn,
 )
 from traces.sqlite_file import MAGIC, is_held
 from traces.store_reading import read_cache_spans, read_details, read_facts
-from traces.store_writing import Progress, add_facts, add_spaces
-from traces.vocabulary import CACHES, DERIVATIONS, ROLES, Name, Space
+from traces.store_writing import Progress, add_facts, add_spaces, add_turn_labels
+from traces.turn_labels import rows_of
+from traces.vocabulary import CACHES, DERIVATIONS, ROLES, LabelledTurn, Labelling, Name, Space
 
 _HEADER = 100
 _WAIT_SECONDS = 3.0
@@ -163,10 +167,20 @@ def gathered(recordings: Sequence[Facts], name: str) -> Facts:
     return joined
 
 
-def add_labelling(path: Path, name: str, spaces: Mapping[str, Space]) -> Facts:
-    """Add a labelling by spaces to a stored trace, and give back its facts with it.
+def add_labelling(
+    path: Path,
+    name: str,
+    spaces: Mapping[str, Space],
+    turns: Mapping[str, LabelledTurn] | None = None,
+    made: Mapping[str, Any] | None = None,
+) -> Facts:
+    """Add a labelling to a stored trace, and give back its facts with it.
 
-    Raises `TraceError` where the name is taken, or a space is of a model or on axes that the trace does not have.
+    It goes by the ranges of its spaces; or, where `turns` are given, by what they say of each turn
+    (CONVERSATION/ORDINAL), in the regions of its spaces. `made` says how that was found.
+
+    Raises `TraceError` where the name is taken, a space is of a model or on axes that the trace does not have, or
+    `turns` say what cannot be said of the trace's turns.
     """
     try:
         TypeAdapter(Name).validate_python(name)
@@ -180,8 +194,32 @@ def add_labelling(path: Path, name: str, spaces: Mapping[str, Space]) -> Facts:
             raise TraceError(path.name, f'it already has a labelling "{name}"', "another name (--name)")
         for key, space in spaces.items():
             check_space_fits(facts, key, space)
-        add_spaces(connection, name, spaces, own=False)
+        add_spaces(connection, name, spaces, own=False, made=made)
+        if turns is not None:
+            _add_turns(connection, facts, name, _labelling(name, spaces, turns))
     return load(path)
+
+
+def _labelling(name: str, spaces: Mapping[str, Space], turns: Mapping[str, LabelledTurn]) -> Labelling:
+    if not turns:
+        raise TraceError(f"labelling {name}", "it says nothing of any turn", "one labelled turn at least")
+    try:
+        return Labelling(spaces=dict(spaces), turns=dict(turns))
+    except ValidationError as error:
+        found, _, expected = error.errors()[0]["msg"].partition("|")
+        raise TraceError(f"labelling {name}", found, expected or "labelled turns") from None
+
+
+def _add_turns(connection: Connection, facts: Facts, name: str, labelling: Labelling) -> None:
+    rows = rows_of(facts, f"labelling {name}", labelling.turns)
+    keys = connection.execute(select(conversation.c.key, conversation.c.id))
+    conversations = {row.key: row.id for row in keys}
+    ids = {(row.conversation_id, row.ordinal): row.id for row in connection.execute(select(turn))}
+    by_id = {
+        ids[conversations[facts.conversations.names[facts.turns.conversation[row]]], facts.ordinal(row)]: labelled
+        for row, labelled in rows.items()
+    }
+    add_turn_labels(connection, name, by_id)
 
 
 def _add_all(connection: Connection, recordings: Sequence[Facts], target: str, progress: Progress | None) -> None:

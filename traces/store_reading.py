@@ -8,7 +8,7 @@ exactly, come one by one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -27,10 +27,11 @@ from traces.facts import (
     Coordinates,
     Facts,
     TurnDetail,
+    TurnLabels,
     Turns,
     numbered,
 )
-from traces.vocabulary import DERIVATIONS, Intervention, Model, Probe, Server, Space
+from traces.vocabulary import DERIVATIONS, Change, Intervention, LabelledTurn, Model, Probe, Server, Space
 
 _CHUNK = 50_000
 
@@ -53,6 +54,7 @@ def read_facts(connection: Connection, name: str) -> Facts:
     facts.spaces, facts.labellings = read_spaces(connection)
     version = schema.stored_version(connection)
     row_of_id = _turns(connection, facts, version)
+    facts.turn_labels = _turn_labels(connection, row_of_id)
     facts.caches = _caches(connection, version)
     facts.coordinates = _coordinates(connection, row_of_id)
     facts.regions = [row for (row,) in connection.exec_driver_sql("SELECT name FROM region_name ORDER BY id")]
@@ -103,6 +105,45 @@ def read_spaces(connection: Connection) -> tuple[dict[str, Space], dict[str, dic
         else:
             added.setdefault(row.labelling, {})[row.name] = space
     return own, added
+
+
+def read_made(connection: Connection) -> dict[str, Mapping[str, Any]]:
+    """How labellings were found, where they say it."""
+    if not schema.has(schema.stored_version(connection), schema.labelling.c.made_json):
+        return {}
+    query = "SELECT name, made_json FROM labelling WHERE made_json IS NOT NULL"
+    return {name: json.loads(text) for name, text in connection.exec_driver_sql(query)}
+
+
+def _turn_labels(connection: Connection, row_of_id: NDArray[np.int64]) -> dict[str, TurnLabels]:
+    """What labellings say turn by turn."""
+    if not schema.has(schema.stored_version(connection), schema.labelled_part):
+        return {}
+    chances: dict[int, dict[str, float]] = {}
+    query = "SELECT part_id, region, probability FROM labelled_probability ORDER BY part_id, ordinal"
+    for part, region, value in connection.exec_driver_sql(query):
+        chances.setdefault(part, {})[region] = value
+    found: dict[str, dict[int, list[tuple[int, str | None, dict[str, float]]]]] = {}
+    query = (
+        "SELECT l.name, p.turn_id, p.token, p.region, p.id FROM labelled_part p JOIN labelling l "
+        "ON l.id = p.labelling_id ORDER BY l.id, p.turn_id, p.token"
+    )
+    for name, turn, token, region, part in connection.exec_driver_sql(query):
+        parts = found.setdefault(name, {}).setdefault(int(row_of_id[turn]), [])
+        parts.append((token, region, chances.get(part, {})))
+    made = read_made(connection)
+    return {
+        name: TurnLabels({row: _labelled(parts) for row, parts in sorted(turns.items())}, made.get(name))
+        for name, turns in found.items()
+    }
+
+
+def _labelled(parts: Sequence[tuple[int, str | None, dict[str, float]]]) -> LabelledTurn:
+    (token, region, chances), *later = parts
+    if token:
+        raise ValueError("the first part of a labelled turn is missing")
+    changes = tuple(Change(at=at, region=name, probabilities=of) for at, name, of in later)
+    return LabelledTurn(region=region, probabilities=chances, changes=changes)
 
 
 def read_details(connection: Connection) -> dict[int, TurnDetail]:

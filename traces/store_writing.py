@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Table, insert, select
 from traces import schema
 from traces.errors import TraceError, quoted
 from traces.facts import Facts, TurnDetail
-from traces.store_reading import read_spaces
-from traces.vocabulary import Intervention, Model, Probe, Server, Space
+from traces.store_reading import read_made, read_spaces
+from traces.vocabulary import Intervention, LabelledTurn, Model, Probe, Server, Space
 
 Progress = Callable[[int, int], None]
 """Called with the number of turns written so far and their total."""
@@ -54,6 +54,10 @@ INSERT_CACHE = (
     "INSERT INTO kv_cache (id, key, model_id, server_id, source_id, how, positions, drift, drift_kl, time, drift_mean, "
     "drift_json) VALUES (?, ?, ?, NULLIF(?, -1), NULLIF(?, -1), ?, NULLIF(?, -1), ?, ?, ?, ?, ?)"
 )
+INSERT_LABELLED_PART = "INSERT INTO labelled_part (id, labelling_id, turn_id, token, region) VALUES (?, ?, ?, ?, ?)"
+INSERT_LABELLED_PROBABILITY = (
+    "INSERT INTO labelled_probability (part_id, region, ordinal, probability) VALUES (?, ?, ?, ?)"
+)
 INSERT_CONNECTION = "INSERT INTO connection (turn_id, from_id, mass, kl, layers) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -82,13 +86,17 @@ def add_facts(connection: Connection, facts: Facts, target: str, progress: Progr
     details = facts.details()
     _connections(connection, facts, details, first_turn)
     _details(connection, details, first_turn)
-    _labellings(connection, facts, target)
+    _labellings(connection, facts, target, first_turn)
 
 
-def add_spaces(connection: Connection, name: str, spaces: Mapping[str, Space], own: bool) -> None:
-    """Add a labelling with its spaces."""
+def add_spaces(
+    connection: Connection, name: str, spaces: Mapping[str, Space], own: bool, made: Mapping[str, Any] | None = None
+) -> None:
+    """Add a labelling with its spaces; `made` says how it was found."""
     labelling = _next_id(connection, schema.labelling)
-    connection.execute(insert(schema.labelling).values(id=labelling, name=name, own=int(own)))
+    connection.execute(
+        insert(schema.labelling).values(id=labelling, name=name, own=int(own), made_json=json_or_null(made))
+    )
     for key, space in spaces.items():
         number = _next_id(connection, schema.space)
         fields = space.model_dump(exclude={"axes", "regions"})
@@ -104,6 +112,24 @@ def add_spaces(connection: Connection, name: str, spaces: Mapping[str, Space], o
                 connection.execute(
                     insert(schema.region_range).values(region_id=region_id, axis_id=axes[axis], low=low, high=high)
                 )
+
+
+def add_turn_labels(connection: Connection, name: str, turns: Mapping[int, LabelledTurn]) -> None:
+    """Add what a labelling that is there says turn by turn, by the ids of the turns."""
+    of = select(schema.labelling.c.id).where(schema.labelling.c.name == name)
+    labelling = connection.execute(of).scalar_one()
+    number = _next_id(connection, schema.labelled_part)
+    parts: list[tuple[int, int, int, int, str | None]] = []
+    chances: list[tuple[int, str, int, float]] = []
+    for turn, labelled in turns.items():
+        for token, part in labelled.parts:
+            parts.append((number, labelling, turn, token, part.region))
+            chances += [(number, key, place, value) for place, (key, value) in enumerate(part.probabilities.items())]
+            number += 1
+    if parts:
+        connection.exec_driver_sql(INSERT_LABELLED_PART, parts)
+    if chances:
+        connection.exec_driver_sql(INSERT_LABELLED_PROBABILITY, chances)
 
 
 def _next_id(connection: Connection, table: Table) -> int:
@@ -380,18 +406,24 @@ def _details(
             connection.exec_driver_sql(statement, rows)
 
 
-def _labellings(connection: Connection, facts: Facts, target: str) -> None:
+def _labellings(connection: Connection, facts: Facts, target: str, first_turn: int) -> None:
     own, added = read_spaces(connection)
+    made_of = read_made(connection)
     for name, spaces, is_own in (
         *((name, {name: space}, True) for name, space in facts.spaces.items()),
         *((name, spaces, False) for name, spaces in facts.labellings.items()),
     ):
+        labels = None if is_own else facts.turn_labels.get(name)
+        made = None if labels is None else labels.made
         stored = ({name: own[name]} if name in own else None) if is_own else added.get(name)
         if stored is None and name not in own and name not in added:
-            add_spaces(connection, name, spaces, is_own)
-        elif stored != spaces:
+            add_spaces(connection, name, spaces, is_own, made)
+        elif stored != spaces or made_of.get(name) != made:
             raise TraceError(
                 f"{facts.name}: space {name}",
                 f"{target} has another space of that name",
                 "the same axes and ranges; or count the files together without importing them into one trace",
             )
+        if labels is not None:
+            turns = {first_turn + row: labelled for row, labelled in labels.turns.items()}
+            add_turn_labels(connection, name, turns)

@@ -79,6 +79,7 @@ def prefixed(facts: Facts, prefix: str) -> Facts:
         labellings={
             own(key): {name: space(item) for name, item in group.items()} for key, group in facts.labellings.items()
         },
+        turn_labels={own(key): labels for key, labels in facts.turn_labels.items()},
         interventions={own(key): item for key, item in facts.interventions.items()},
         conversations=replace(facts.conversations, names=[own(name) for name in facts.conversations.names]),
         caches=replace(facts.caches, names=[own(name) for name in facts.caches.names]),
@@ -100,7 +101,9 @@ def without_text(facts: Facts) -> Facts:
 
 def _unlabelled(facts: Facts) -> StageTable:
     nothing_stated = np.full(len(facts.turns), -1, np.int32)
-    bare = replace(facts, spaces={}, labellings={}, stated=nothing_stated, chances=Chances(), regions=[])
+    bare = replace(
+        facts, spaces={}, labellings={}, turn_labels={}, stated=nothing_stated, chances=Chances(), regions=[]
+    )
     return StageTable.of(bare)
 
 
@@ -182,7 +185,7 @@ def _joined(tables: list[StageTable], names: list[str]) -> StageTable:
 
 
 _AS_THEY_ARE = (
-    "ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "turn", "belief_holds",
+    "ordinal", "role", "tokens", "edited", "drift", "own_kind", "cache", "cache_known", "turn", "token", "belief_holds",
     "chance_value", "connection_mass", "connection_kl",
 )  # fmt: skip
 

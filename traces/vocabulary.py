@@ -419,10 +419,69 @@ class Conversation(_Word):
         return self
 
 
+class LabelledPart(_Word):
+    """What a labelling says of a turn or a part of it: its region (null: none), and how probable each region is (the
+    rest of one is for no region).
+    """
+
+    region: Name | None = None
+    probabilities: dict[Name, Probability] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> LabelledPart:
+        total = math.fsum(self.probabilities.values())
+        if total > 1 + PROBABILITY_SLACK:
+            raise _expect(f"probabilities add up to {total:.12g}", "at most 1 in all; the rest of 1 is for no region")
+        return self
+
+
+class Change(LabelledPart):
+    """Where a turn passes into another region: from its token `at` on, counted from 0."""
+
+    at: Count
+
+
+class LabelledTurn(LabelledPart):
+    """What a labelling says of one turn; `changes`: where in it the region changes."""
+
+    changes: Annotated[
+        tuple[Change, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+    ] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[int, LabelledPart], ...]:
+        """Each part with the token that it begins at."""
+        return ((0, self), *((change.at, change) for change in self.changes))
+
+    @model_validator(mode="after")
+    def _changes_in_order(self) -> LabelledTurn:
+        places = [change.at for change in self.changes]
+        if places != sorted(set(places)):
+            raise _expect(f"changes are at {', '.join(map(str, places))}", "places in ascending order, each once")
+        return self
+
+
 class Labelling(_Word):
-    """A labelling added after the recording: its own spaces, applied in order."""
+    """A labelling added after the recording: its own spaces, applied in order; or, with `turns`, what was found turn by
+    turn, by the name of the turn (CONVERSATION/ORDINAL), in the regions of its spaces. `made`: how it was found.
+    """
 
     spaces: dict[Name, Space]
+    turns: dict[Line, LabelledTurn] = Field(default_factory=dict)
+    made: Free | None = None
+
+    @model_validator(mode="after")
+    def _says_regions_of_its_spaces(self) -> Labelling:
+        known = [region for space in self.spaces.values() for region in space.regions]
+        for turn, labelled in self.turns.items():
+            for _, part in labelled.parts:
+                for region in (part.region, *part.probabilities):
+                    if region is not None and region not in known:
+                        raise _expect(
+                            f'turn {turn} is in region "{region}", which no space of the labelling has',
+                            f"a region of its spaces: {', '.join(known) or 'they have none'}",
+                        )
+        return self
 
 
 class SpaceFile(_Word):
