@@ -49,8 +49,8 @@ def replies(
     """One reply to each chat, sampled at a temperature (0: the likeliest token), the same for the same seed.
 
     Chats of like length share a pass, filled up at the front, where nothing attends. `top_p` samples from the fewest
-    tokens that have so much of the probability. A reply has `most` tokens at the most, thinking among them; without
-    control tokens it is given back. `interventions` are in force with their reach.
+    tokens that have so much of the probability. A reply has `most` tokens at the most, thinking among them; its words
+    alone are given back. `interventions` are in force with their reach.
 
     Raises `TraceError` for a chat that the template cannot write, or that leaves no room for a reply.
     """
@@ -70,7 +70,7 @@ def replies(
                 stack.enter_context(intervention.on(host, where))
             rows = _sampled(host, [prompts[index] for index in batch], dice, temperature, top_p, room)
         for index, row in zip(batch, rows, strict=True):
-            answers[index] = host.tokenizer.decode(row, skip_special_tokens=True)
+            answers[index] = host.template.reply(row).text
         if on_progress is not None:
             on_progress(min(first + together, len(prompts)), len(prompts))
     return answers

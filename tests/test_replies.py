@@ -33,7 +33,7 @@ def alone(host, chat, most):
     )  # fmt: skip
     row = made[0, ids.shape[1] :].tolist()
     cut = next((at for at, token in enumerate(row) if token in host.template.end_ids), len(row))
-    return host.tokenizer.decode(row[:cut], skip_special_tokens=True)
+    return host.template.reply(row[:cut]).text
 
 
 @pytest.mark.parametrize("kind", KINDS)
