@@ -278,6 +278,20 @@ class PersonaSpace:
                 "a space made for this model, or force=True to use it all the same",
             )
 
+    def at_layer(self, layer: int) -> PersonaSpace:
+        """The same axes, read at another layer: without the regions and all else that was fitted at the old one.
+
+        >>> space = PersonaSpace("mine", ("a",), torch.ones(1, 2, 4), layer=1, regions={"A": {"a": (0.0, None)}})
+        >>> space.at_layer(0).regions, space.at_layer(1).regions
+        ({}, {'A': {'a': (0.0, None)}})
+        """
+        if layer == self.layer:
+            return self
+        return replace(
+            self, layer=layer, regions={}, discrete=None, cloud=None, points=None, point_roles=(), mixture=None,
+            tested=None,
+        )  # fmt: skip
+
     def replaced(self, **changes: Any) -> PersonaSpace:
         """The same space with other fields, such as regions fitted since.
 

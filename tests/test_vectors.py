@@ -86,6 +86,30 @@ def test_a_folder_has_an_axis_a_file(tmp_path):
         load_vectors(tmp_path, model=TINY)
 
 
+def test_published_role_vectors_have_a_cloud_with_the_default_beside_them(tmp_path):
+    """As on the Hugging Face Hub: bare tensors, role_vectors/NAME.pt, and default_vector.pt beside the folder."""
+    (tmp_path / "role_vectors").mkdir()
+    for role in ("bard", "ghost", "judge"):
+        saved(tmp_path / "role_vectors", f"{role}.pt", rows(seed=len(role)))
+    saved(tmp_path, "default_vector.pt", rows(seed=9))
+    saved(tmp_path, "assistant_axis.pt", rows(seed=8))
+    space = load_vectors(tmp_path / "role_vectors", model=TINY)
+    assert space.axes == ("bard", "ghost", "judge", "default")
+    assert space.cloud.roles == ("bard", "ghost", "judge")
+    assert np.array_equal(space.cloud.mean_of("default"), rows(seed=9)[space.layer].numpy())
+    theirs = rows(seed=9) - torch.stack([rows(seed=len(role)) for role in space.cloud.roles]).mean(dim=0)
+    assert np.allclose(space.cloud.assistant_axis, theirs[space.layer].numpy(), atol=1e-6)
+    alone = load_vectors(tmp_path / "role_vectors" / "bard.pt", model=TINY)
+    assert (alone.axes, alone.cloud) == (("bard",), None)
+    with pytest.raises(TraceError, match=r"what assistant_axis\.pt is: assistant axis"):
+        load_vectors(tmp_path, model=TINY)
+
+
+def test_vectors_that_do_not_say_what_they_are_get_no_sign(tmp_path):
+    space = load_vectors(saved(tmp_path, "calm.pt", rows()), model=TINY)
+    assert (space.axes, space.signs, space.made["pooling"]) == (("calm",), {}, "the file does not say")
+
+
 @pytest.mark.parametrize(
     ("name", "axis"),
     [
@@ -184,6 +208,16 @@ def test_our_own_files_are_loaded_too(tmp_path):
     assert (own.layer, own.name, own.digest) == (0, space.name, space.digest)
 
 
+def test_a_space_that_is_read_at_another_layer_leaves_behind_what_was_fitted_at_its_own(tmp_path):
+    space = load_vectors(saved(tmp_path, "assistant_axis.pt", rows()), model=TINY)
+    points = torch.tensor([[1.0], [2.0]])
+    space = space.replaced(regions={"A": {"assistant": (0.0, None)}}, points=points, discrete=True)
+    space.save(tmp_path / "own.safetensors")
+    assert load_vectors(tmp_path / "own.safetensors", layer=3).regions == space.regions
+    moved = load_vectors(tmp_path / "own.safetensors", layer=2)
+    assert (moved.regions, moved.points, moved.discrete) == ({}, None, None)
+
+
 # What tells the layers.
 
 
@@ -203,8 +237,8 @@ def test_no_two_known_models_of_one_width_differ_by_one_layer():
 
 def test_a_model_that_is_given_decides(tmp_path):
     path = saved(tmp_path, "x.pt", rows(7))
-    assert load_vectors(path, model=Model(layers=7)).axes == ("assistant",)
-    assert load_vectors(path, model=Model(layers=6)).axes == ("x",)
+    assert load_vectors(path, model=Model(layers=7)).made["rows"] == "row L is the output of block L"
+    assert load_vectors(path, model=Model(layers=6)).made["rows"].startswith("row 0 is the embedding's")
     with pytest.raises(TraceError, match="7 rows of width 16, but the model has 9 layers"):
         load_vectors(path, model=Model(layers=9))
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mechanism.role_cloud import RoleCloud
+from mechanism.roles import DEFAULT
 from mechanism.space import PersonaSpace
 from mechanism.vectors.capping_config import capping_space
 from mechanism.vectors.gguf import MAGIC, read_control_vector
@@ -28,6 +30,8 @@ FORMATS = (
 
 ASSISTANT = "+ is assistant"
 
+_ROLE_VECTORS, _DEFAULT_VECTOR = "role_vectors", "default_vector"
+
 
 def load_vectors(
     path: str | Path, *, model: Model | None = None, layer: int | None = None, name: str | None = None
@@ -37,6 +41,8 @@ def load_vectors(
     `model` (`Host.facts()`) says whose vectors they are; its layers decide whether the first row is the embedding's.
     Without it this is told from the width of known models, or by the format alone where that is enough. `layer`: the
     space's own (default: as published for the model, else half depth, else the nearest that has a vector).
+
+    Published role vectors (a folder `role_vectors`, with `default_vector.pt` beside it) come with their role cloud.
 
     Vectors are kept at the length that the file has; so is the sign, except in a capping configuration, whose vectors
     point away from the assistant and are turned round. Nothing but tensors is ever unpickled.
@@ -50,7 +56,8 @@ def load_vectors(
         raise TraceError(str(path), "there is no such file", FORMATS)
     if path.suffix == ".safetensors":
         space = PersonaSpace.load(path)
-        return space.replaced(name=name or space.name, layer=space.layer if layer is None else layer)
+        there = space if layer in (None, space.layer) else space.at_layer(int(layer or 0))
+        return there.replaced(name=name or space.name)
     return _space(path, _placed(path, model), model, layer, name or path.stem)
 
 
@@ -76,7 +83,7 @@ def _placed(path: Path, model: Model | None) -> Placed:
     if isinstance(data, Mapping) and {"vectors", "experiments"} <= set(data):
         return capping_space(str(path), data, model)
     if isinstance(data, Mapping) and {"vector", "role"} <= set(data):
-        return _role_vector(path, data, model)
+        return _role_vector(path, data["vector"], str(data["role"]), str(data.get("type")), model)
     if isinstance(data, Mapping) and "axis" in data:
         return _assistant_axis(path, data["axis"], model)
     if isinstance(data, Tensor):
@@ -110,6 +117,9 @@ def _folder(folder: Path, model: Model | None, layer: int | None, name: str | No
     files = sorted(path for path in folder.iterdir() if path.suffix in (".pt", ".gguf"))
     if not files:
         raise TraceError(str(folder), "there are no vectors in it (*.pt, *.gguf)", FORMATS)
+    beside = folder.parent / f"{_DEFAULT_VECTOR}.pt"
+    if folder.name == _ROLE_VECTORS and beside.is_file():
+        files.append(beside)
     parts = [_placed(path, model) for path in files]
     first = parts[0]
     for path, part in zip(files, parts, strict=True):
@@ -129,7 +139,12 @@ def _folder(folder: Path, model: Model | None, layer: int | None, name: str | No
         {key: value for key, value in first.made.items() if all(part.made.get(key) == value for part in parts)}
         | {"files": {path.name: _digest(path) for path in files}},
     )
-    return _space(folder, joined, model, layer, name or folder.name)
+    space = _space(folder, joined, model, layer, name or folder.name)
+    if joined.made["format"] != "role vector" or len(axes) < 2:
+        return space
+    default = DEFAULT if DEFAULT in axes else None
+    means = joined.vectors[:, space.layer]
+    return space.replaced(cloud=RoleCloud(axes, means.numpy(), default))
 
 
 def _tensors(path: Path) -> Any:
@@ -158,16 +173,15 @@ def _assistant_axis(path: Path, axis: object, model: Model | None) -> Placed:
     return Placed(("assistant",), rows[None], {"assistant": ASSISTANT}, False, made)
 
 
-def _role_vector(path: Path, data: Mapping[Any, Any], model: Model | None) -> Placed:
+def _role_vector(path: Path, vector: object, role: str, kind: str, model: Model | None) -> Placed:
     where = str(path)
-    rows = _rows(where, data["vector"])
+    rows = _rows(where, vector)
     blocks_of_rows(where, rows, model, embedding=False)
-    role = str(data["role"])
     made = {
         "format": "role vector",
         "rows": "row L is the output of block L",
         "pooling": "mean of response tokens",
-        "type": str(data.get("type")),
+        "type": kind,
     }
     return Placed((role,), rows[None], {role: f"+ is {role} (a mean activation, no contrast)"}, False, made)
 
@@ -181,8 +195,19 @@ def _bare(path: Path, data: Tensor, model: Model | None) -> Placed:
     named = _DIFF.match(path.stem)
     expects = True if named else False if "axis" in path.stem else None
     layers, embedding = blocks_of_rows(where, rows, model, embedding=expects)
-    if not embedding:
+    if not embedding and "axis" in path.stem:
         return _assistant_axis(path, data, model)
+    if not embedding and (path.parent.name == _ROLE_VECTORS or path.stem == _DEFAULT_VECTOR):
+        # As published: a tensor a role, and the default beside the folder of the roles.
+        role = DEFAULT if path.stem == _DEFAULT_VECTOR else path.stem
+        return _role_vector(path, data, role, "mean", model)
+    if not embedding:
+        made: dict[str, Any] = {
+            "format": "vectors",
+            "rows": "row L is the output of block L",
+            "pooling": "the file does not say",
+        }
+        return Placed((path.stem,), rows[None], {}, False, made)
     trait, how = (named["trait"], named["how"]) if named else (path.stem.removesuffix("_diff"), "response_avg")
     axis = trait if how == "response_avg" else f"{trait}/{how}"
     made = {
