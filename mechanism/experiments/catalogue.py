@@ -123,7 +123,7 @@ CATALOGUE: dict[str, Entry] = {
             (
                 Option("pressed", "whole number", 6, "Exchanges with pressure that come before."),
                 Option("turns", "whole number", 6, "Exchanges without pressure."),
-                Option("coefficients", "numbers", "0.2,0.4,0.8",
+                Option("coefficients", "numbers", "0.1,0.2,0.4",
                        "How hard one turn is steered, in lengths of the residual stream."),
                 Option("after", "whole number", 3, "Exchanges after the steered one."),
                 _LAYERS,
@@ -173,8 +173,20 @@ CATALOGUE: dict[str, Entry] = {
             f"{PAPER}, §3.2; Betley et al. 2025",
             "mechanism.experiments.emergent_misalignment",
             ("answers for each model", 100),
-            (),
-            ("individuate experiment emergent-misalignment -o narrow",),
+            (
+                Option("narrow", "file", None, "Chats with the narrow habit.  [default: an organism's own]"),
+                Option("control", "file", None, "The same chats without the habit.  [default: an organism's own]"),
+                Option("rank", "whole number", 8, "Of the LoRA matrices."),
+                Option("learning-rate", "number", None, "[default: 0.001 on an organism, 0.0001 on others]"),
+                Option("steps", "whole number", None, "Steps of training.  [default: 60 on an organism, else once "
+                       "through the chats]"),
+                Option("batch", "whole number", 8, "Chats in a step."),
+            ),
+            (
+                "individuate experiment emergent-misalignment -o narrow",
+                "individuate experiment emergent-misalignment --model Qwen/Qwen3-8B --space evil.safetensors "
+                "--narrow insecure.jsonl --control secure.jsonl --judge model:same -o insecure",
+            ),
             persona="evil",
         ),
     )
