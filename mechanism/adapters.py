@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +44,11 @@ def with_adapter(model: Any, adapter: Path) -> tuple[Any, str]:
     # What changes a LoRA's effect beside its tensors: rank is in their shapes, the scaling is not.
     scaling = json.dumps({key: config.get(key) for key in _SCALING}, sort_keys=True)
     try:
-        adapted = peft.PeftModel.from_pretrained(model, str(adapter))
-        placed = set(peft.get_peft_model_state_dict(adapted))
+        with warnings.catch_warnings():
+            # What peft and transformers say to each other's authors.
+            warnings.simplefilter("ignore")
+            adapted = peft.PeftModel.from_pretrained(model, str(adapter))
+            placed = set(peft.get_peft_model_state_dict(adapted))
     except (RuntimeError, ValueError, KeyError) as error:
         raise TraceError(str(adapter), "it does not fit the base model", "the base that it was trained on") from error
     # peft leaves out, without a word, what finds no place in the model.

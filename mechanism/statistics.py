@@ -33,7 +33,10 @@ def share(successes: int, n: int) -> Estimate:
     p = successes / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Estimate(p, max(0.0, middle - half), min(1.0, middle + half), n, "Wilson, 95 %")
+    # At the ends exactly: what is left of the two terms there is rounding.
+    low = max(0.0, middle - half) if successes else 0.0
+    high = min(1.0, middle + half) if successes < n else 1.0
+    return Estimate(p, low, high, n, "Wilson, 95 %")
 
 
 def mean(values: ArrayLike, *, groups: Sequence[Any] | None = None, seed: int = 0) -> Estimate:
