@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mechanism.regions.gaussians import SHAPES, Floats, Gaussians, Shape, fitted
 from traces.errors import TraceError, quoted
