@@ -226,7 +226,7 @@ def free_points(courses: Sequence[Course]) -> tuple[NDArray[np.float64], list[in
     points = [course.points[course.pushed :] for course in courses]
     groups = [number for number, each in enumerate(points) for _ in each]
     joined = np.concatenate(points)
-    known: NDArray[np.bool_] = np.isfinite(joined).all(axis=1)
+    known = np.asarray(np.isfinite(joined).all(axis=1))
     return joined[known], [group for group, keep in zip(groups, known.tolist(), strict=True) if keep]
 
 

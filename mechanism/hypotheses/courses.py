@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from mechanism.experiments.material import ASSISTANT
+from mechanism.hypotheses.answers import random_directions
 from mechanism.hypotheses.bench import Bench
-from mechanism.hypotheses.gateway import random_directions
 from mechanism.steering import Steering
 from mechanism.template import Message
 

@@ -8,18 +8,16 @@ random directions of the same length do? At which layers does it? The content of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mechanism.experiments.material import ASSISTANT
+from mechanism.hypotheses.answers import Shown, asked, random_directions
 from mechanism.hypotheses.bench import Bench
 from mechanism.hypotheses.part import Part
 from mechanism.outcome import Estimate, Finding, Plot, Series, Table
-from mechanism.replies import Reach
 from mechanism.statistics import paired_difference
 from mechanism.steering import Steering
 from mechanism.template import Message
@@ -32,22 +30,6 @@ LEAST_CONTEXTS = 0.75
 ALPHA = 0.05
 _PILOT = 7919
 _SHOWN_QUESTION = 60
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How answers to several questions speak. `shares` [questions]: of those judged, how many are the target's
-    (NaN: none was judged); `coherent`: the share of all that is whole text; `judged`: how many were.
-    """
-
-    shares: NDArray[np.float64]
-    coherent: float
-    judged: int
-
-    @property
-    def share(self) -> float:
-        """The mean over questions."""
-        return float(np.nanmean(self.shares)) if self.judged else float("nan")
 
 
 def axes_to_steer(bench: Bench, given: Sequence[str] = ()) -> list[str]:
@@ -157,36 +139,6 @@ def layer_profile(bench: Bench, axis: str, dose: float, target: str | None = Non
         lines=(("no change", 0.0),),
     )  # fmt: skip
     return Part((Finding(f"layers: {axis}", f"{statement}.", effects[best], source=SOURCE),), (table,), (plot,))
-
-
-def asked(
-    bench: Bench,
-    target: str,
-    opening: Sequence[Message],
-    questions: Sequence[str],
-    each: int,
-    steering: Steering | None = None,
-    *,
-    reach: Reach = "all",
-) -> Shown:
-    """Ask every question so many times, and judge the answers."""
-    chats = [[*opening, {"role": "user", "content": question}] for question in questions for _ in range(each)]
-    answers = bench.answers(chats, steering, reach=reach)
-    exchanges = [(str(chat[-1]["content"]), answer) for chat, answer in zip(chats, answers, strict=True)]
-    judgements = bench.judged(target, exchanges)
-    shows = np.array([_as_number(judgement.shows(target)) for judgement in judgements]).reshape(len(questions), each)
-    told = np.isfinite(shows)
-    shares = np.full(len(questions), np.nan)
-    some = told.any(axis=1)
-    shares[some] = np.nanmean(shows[some], axis=1)
-    whole = [judgement.coherent for judgement in judgements if judgement.coherent is not None]
-    return Shown(shares, float(np.mean(whole)) if whole else float("nan"), int(told.sum()))
-
-
-def random_directions(bench: Bench, count: int) -> list[Tensor]:
-    """Directions [hidden] drawn evenly from all directions; their length does not matter to relative steering."""
-    dice = torch.Generator().manual_seed(bench.seed + 1)
-    return [torch.randn(bench.host.hidden, generator=dice) for _ in range(count)]
 
 
 def _best_dose(
@@ -302,10 +254,6 @@ def _effect(steered: Shown, without: Shown, seed: int) -> Estimate:
     if not np.isfinite(steered.shares - without.shares).any():
         return Estimate(float("nan"))
     return paired_difference(steered.shares, without.shares, seed=seed)
-
-
-def _as_number(shows: bool | None) -> float:
-    return float("nan") if shows is None else float(shows)
 
 
 def _number(value: float | None) -> float:

@@ -1,0 +1,190 @@
+"""Hypothesis 1, tested on the organism: steering across contexts, its layers, and probes across personas."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_host
+
+from mechanism.experiments.material import OrganismMaterial, our_material
+from mechanism.host import Host
+from mechanism.hypotheses.answers import random_directions
+from mechanism.hypotheses.bench import ANSWERS, Bench, Size, settings_of
+from mechanism.hypotheses.gateway import (
+    axes_to_steer,
+    layer_profile,
+    start_for,
+    steered_across_contexts,
+)
+from mechanism.hypotheses.probing import persona_on_user_turns, probed_across_personas
+from mechanism.judges.grammar import GrammarJudge
+from mechanism.judges.scores_file import ScoresFile
+from mechanism.organism import path_of
+from mechanism.space import PersonaSpace
+from mechanism.steering import Steering
+from traces.errors import TraceError
+
+SMALL = Size(contexts=4, answers=2, random=19, turns=2, doses=(0.5,), layers=3)
+
+
+@pytest.fixture(scope="module")
+def host():
+    torch.set_num_threads(1)
+    return Host.load("organism", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def space():
+    return PersonaSpace.load(path_of("organism") / "space.safetensors")
+
+
+def bench_of(host, space, folder=None, size=SMALL, **more):
+    return Bench(host, space, GrammarJudge(), OrganismMaterial(), size=size, folder=folder, most=40, **more)
+
+
+@pytest.fixture(scope="module")
+def bench(host, space):
+    return bench_of(host, space)
+
+
+def test_steering_along_an_axis_changes_unrelated_answers_as_no_random_direction_does(bench):
+    part, dose = steered_across_contexts(bench, "aura")
+    found = part.findings[0]
+    assert dose == 0.5
+    assert found.passed
+    assert found.p == pytest.approx(0.05)
+    assert found.estimate.low > 0
+    table = part.tables[0]
+    assert len(table.rows) == 4
+    assert np.mean([row[2] for row in table.rows]) - np.mean([row[1] for row in table.rows]) == pytest.approx(
+        found.estimate.value
+    )
+    assert all(abs(row[4]) < 0.2 for row in table.rows)
+
+
+def test_a_direction_that_means_nothing_is_no_gateway_whatever_it_is_called(host, space):
+    vectors = space.vectors.clone()
+    vectors[space.axes.index("aura")] = torch.randn(
+        space.layers, space.hidden, generator=torch.Generator().manual_seed(5)
+    )
+    few = Size(contexts=2, answers=2, random=3, doses=(0.4,))
+    part, _ = steered_across_contexts(bench_of(host, space.replaced(vectors=vectors), size=few), "aura")
+    assert part.findings[0].passed is False
+    assert part.findings[0].p > 0.05
+
+
+def test_the_dose_is_chosen_on_questions_that_are_not_counted(host, space):
+    several = Size(contexts=3, answers=2, random=1, doses=(0.05, 0.5))
+    bench = bench_of(host, space, size=several)
+    part, dose = steered_across_contexts(bench, "aura")
+    assert dose == 0.5
+    pilot = next(plot for plot in part.plots if plot.name == "dose-aura")
+    assert list(pilot.series[0].x) == [0.05, 0.5]
+    assert not set(bench.material.unrelated(0, 3)) & set(bench.material.unrelated(7919, 3))
+
+
+def test_towards_the_assistant_one_steers_from_another_persona(bench):
+    assert start_for(bench, "aura") == (None, [])
+    persona, opening = start_for(bench, "assistant")
+    assert persona == "aura"
+    assert opening[0]["role"] == "system"
+
+
+def test_the_effect_is_told_layer_by_layer(bench):
+    part = layer_profile(bench, "aura", 0.5)
+    assert [row[0] for row in part.tables[0].rows] == [0, 2, 5]
+    assert "layer 2" in part.findings[0].statement
+    assert len(part.plots[0].series[0].y) == 3
+
+
+def test_an_axis_with_a_vector_at_one_layer_has_no_profile(host, space):
+    vectors = torch.zeros_like(space.vectors)
+    vectors[:, space.layer] = space.vectors[:, space.layer]
+    few = Size(contexts=2, answers=2, random=1, doses=(0.5,))
+    part = layer_profile(bench_of(host, space.replaced(vectors=vectors), size=few), "aura", 0.5)
+    assert "at layer 3 only" in part.findings[0].statement
+    assert not part.plots
+
+
+def test_a_probe_of_content_is_read_worse_in_another_persona(host, space):
+    part = probed_across_personas(bench_of(host, space, size=Size(contexts=4, answers=5)))
+    table = part.tables[0]
+    within = [row[1 + number].value for number, row in enumerate(table.rows)]
+    across = [each.value for number, row in enumerate(table.rows) for at, each in enumerate(row[1:]) if at != number]
+    assert np.mean(within) > 0.7
+    assert np.mean(within) - np.mean(across) == pytest.approx(part.findings[0].estimate.value, abs=0.15)
+    assert "other" in part.findings[0].statement
+
+
+def test_the_persona_can_be_read_from_what_the_user_says_next(host, space):
+    part = persona_on_user_turns(bench_of(host, space, size=Size(contexts=8, answers=5)))
+    by_states, by_axes = (finding.estimate for finding in part.findings)
+    assert by_states.low > 1 / 3
+    assert by_axes.value < by_states.value
+    assert "does not show that nothing of the persona is there" in part.caveats[0]
+
+
+def test_where_nothing_was_judged_nothing_is_concluded(tmp_path):
+    torch.set_num_threads(1)
+    tiny = tiny_host("llama")
+    vectors = torch.randn(1, tiny.layers, tiny.hidden, generator=torch.Generator().manual_seed(1))
+    space = PersonaSpace("tiny", ("aura",), vectors, 0, model_digest=tiny.digest)
+    judge = ScoresFile.read(tmp_path / "none.csv")
+    bench = Bench(tiny, space, judge, our_material(), size=Size(contexts=2, answers=2, random=1, doses=(0.2,)), most=4)
+    part, _ = steered_across_contexts(bench, "aura")
+    assert part.findings[0].passed is None
+    assert "no answer was judged" in part.findings[0].statement
+    assert judge.missing
+    assert layer_profile(bench, "aura", 0.2).findings[0].passed is None
+
+
+def test_answers_that_were_kept_are_not_asked_for_again(host, space, tmp_path):
+    chats = [[{"role": "user", "content": "Hello."}], [{"role": "user", "content": "Who are you?"}]]
+    first = bench_of(host, space, tmp_path)
+    said = first.answers(chats)
+    steered = first.answers(chats, Steering(space.vector("aura"), 0.5, [3], relative=True))
+    kept = (tmp_path / ANSWERS).read_bytes()
+    second = bench_of(host, space, tmp_path)
+    assert second.answers(chats) == said
+    assert second.answers(chats, Steering(space.vector("aura"), 0.5, [3], relative=True)) == steered
+    assert (tmp_path / ANSWERS).read_bytes() == kept
+    second.answers(chats, again=1)
+    assert (tmp_path / ANSWERS).read_bytes() != kept
+
+
+def test_a_line_that_was_cut_short_is_done_again(host, space, tmp_path):
+    chats = [[{"role": "user", "content": "Hello."}]]
+    said = bench_of(host, space, tmp_path).answers(chats)
+    path = tmp_path / ANSWERS
+    path.write_bytes(path.read_bytes()[:-4])
+    assert bench_of(host, space, tmp_path).answers(chats) == said
+    assert json.loads(path.read_text().splitlines()[-1])[1] == said
+
+
+def test_a_turn_without_content_has_no_place(bench):
+    chat = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": ""}]
+    (means,) = bench.means([chat])
+    assert torch.isnan(means).all()
+    assert bench.regions(bench.points(means)) == [None]
+
+
+def test_random_directions_hang_on_the_seed(bench):
+    one, two = random_directions(bench, 2), random_directions(bench, 2)
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(one[0], one[1])
+
+
+def test_what_cannot_be_tested_is_refused(bench, host, space):
+    assert axes_to_steer(bench) == list(space.axes)
+    with pytest.raises(TraceError, match="there is no axis"):
+        axes_to_steer(bench, ["aurora"])
+    with pytest.raises(TraceError, match="contexts is 1"):
+        Size(contexts=1)
+    with pytest.raises(TraceError, match="numbers above 0"):
+        Size(doses=(0.0,))
+    with pytest.raises(TraceError, match="a space made for this model"):
+        bench_of(tiny_host("llama"), space)
+    assert settings_of(bench)["judge"] == "the organism's grammar"
