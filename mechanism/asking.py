@@ -55,6 +55,7 @@ class Group:
     count: int
     target: str | None  # what a judge must find in a reply; None: that it is whole
     against: str | None = None  # what it must not find
+    judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def groups_of(host: Host, roles: RoleSet, fit: Fit) -> Iterator[Group]:
         return tuple(prompt.replace(MODEL_NAME, called) for prompt in given)
 
     of_all = fit.per_role * BALANCE
-    yield Group(DEFAULT, prompts(roles.default.prompts), roles.asked(roles.default), of_all, None)
+    yield Group(DEFAULT, prompts(roles.default.prompts), roles.asked(roles.default), of_all, None, judged=False)
     for role in roles.roles:
         target = role.name if role.judged else None
         yield Group(role.name, prompts(role.prompts), roles.asked(role), fit.per_role, target)
@@ -146,9 +147,9 @@ def _chat(host: Host, prompt: str, question: str) -> list[Message]:
 def _right(group: Group, judge: Judge | None, exchanges: Sequence[tuple[str, str]]) -> list[bool | None]:
     """Whether each reply is to be kept; None for broken text, and for none."""
     worded = [bool(said.strip()) for _, said in exchanges]
-    if judge is None:
+    if judge is None or not group.judged:
         return [True if words else None for words in worded]
-    sought = group.target or group.against or ""
+    sought = group.target or group.against or group.name
     found: list[bool | None] = []
     for words, judgement in zip(worded, judge.judged(sought, exchanges), strict=True):
         shown = judgement.shows(sought)

@@ -42,7 +42,7 @@ from mechanism.template import ChatTemplate
 from traces.errors import TraceError, quoted
 from traces.vocabulary import Model
 
-__all__ = ["ORGANISMS", "Host", "block_output", "template_of", "with_block_output"]
+__all__ = ["ORGANISMS", "Host", "block_output", "facts_of", "template_of", "with_block_output"]
 
 ORGANISMS = ("organism", "organism-b")
 """The names of the models that come with this package."""
@@ -208,6 +208,21 @@ def template_of(name_or_path: str | Path, *, template_options: Mapping[str, Any]
     if adapter is not None:
         called = f"{called}+{adapter.resolve().name}"
     return ChatTemplate(tokenizer, name=called, end_ids=_ends(generation), options=template_options)
+
+
+def facts_of(name_or_path: str | Path) -> Model:
+    """The model as a trace has it, without loading it: its name and layers, from its config alone. No digest.
+
+    Raises `TraceError` as `Host.load` does.
+
+    >>> facts_of("organism-b").layers
+    4
+    """
+    where, source, _ = _base_and_adapter(str(name_or_path))
+    called = where if where in ORGANISMS or not source.is_dir() else source.resolve().name
+    with _quietly(), _naming(where):
+        config = _config(where, source)[1].get_text_config()
+        return Model(name=called, layers=int(config.num_hidden_layers))
 
 
 def _ends(generation: Any) -> list[int]:

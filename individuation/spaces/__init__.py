@@ -1,0 +1,1 @@
+"""The commands `individuate space ...`: fit, show, draw, regions, label, test."""
