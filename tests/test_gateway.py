@@ -65,6 +65,7 @@ def test_steering_along_an_axis_changes_unrelated_answers_as_no_random_direction
     assert all(abs(row[4]) < 0.2 for row in table.rows)
 
 
+@pytest.mark.slow
 def test_a_direction_that_means_nothing_is_no_gateway_whatever_it_is_called(host, space):
     vectors = space.vectors.clone()
     vectors[space.axes.index("aura")] = torch.randn(

@@ -265,16 +265,19 @@ def _ends_plot(bench: Bench, courses: Sequence[Course]) -> Plot:
 
 def _stay_plot(bench: Bench, courses: Sequence[Course]) -> Plot:
     """How many of those that were in a region in their first free reply are in it later."""
-    turns = list(range(1, bench.size.turns + 1))
+    turns = list(range(1, max((len(course.free) for course in courses), default=1) + 1))
     series = []
     for region in bench.space.regions:
-        began = [course.free for course in courses if course.free and course.free[0] == region]
+        began = [course.free for course in courses if course.free[:1] == [region]]
         if began:
             series.append(
                 Series(
                     f"began in {region} ({len(began)})",
                     turns,
-                    [float(np.mean([free[turn - 1] == region for free in began])) for turn in turns],
+                    [
+                        float(np.mean([free[turn - 1] == region for free in began if len(free) >= turn]))
+                        for turn in turns
+                    ],
                 )
             )
     return Plot(

@@ -27,7 +27,7 @@ MOST_REGIONS = 6
 
 _WORDS = 20_000
 _TURN = 50
-_LEAST = 3
+_LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class _Push:
     before: Course
 
 
-def pushed(bench: Bench, courses: Sequence[Course]) -> Part:
+def pushed(bench: Bench, courses: Sequence[Course], doses: Sequence[float] = DOSES) -> Part:
     """Push, let go, and see: for each region and dose how many leave it at once, and how many are in it at last."""
-    plans = list(_plans(bench, courses))
+    plans = _plans(bench, courses, doses)
     if not plans:
         told = "No push was tried: no conversation without a system prompt ended in a region."
         return Part((Finding("return after a push", told, source=SOURCE),))
@@ -65,7 +65,7 @@ def pushed(bench: Bench, courses: Sequence[Course]) -> Part:
     return _told(plans, reached)
 
 
-def _plans(bench: Bench, courses: Sequence[Course]) -> list[_Push]:
+def _plans(bench: Bench, courses: Sequence[Course], doses: Sequence[float]) -> list[_Push]:
     plans = []
     layer = bench.space.layer
     for number, region in enumerate(list(bench.space.regions)[:MOST_REGIONS]):
@@ -85,7 +85,7 @@ def _plans(bench: Bench, courses: Sequence[Course]) -> list[_Push]:
             ways = {nearest: others[nearest], **ways}
         plans += [_Push(region, "none", 0.0, None, course) for course in there]
         for towards, direction in ways.items():
-            for dose in DOSES:
+            for dose in doses:
                 steering = Steering(direction, dose, [layer], relative=True)
                 plans += [_Push(region, towards, dose, steering, course) for course in there]
     return plans
