@@ -66,8 +66,11 @@ def difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
     """Mean of the first sample minus mean of the second, both resampled (percentile bootstrap)."""
     a, b = np.asarray(one, float), np.asarray(two, float)
     dice = np.random.default_rng(seed)
-    draws = [dice.choice(a, len(a)).mean() - dice.choice(b, len(b)).mean() for _ in range(RESAMPLES)]
-    return _estimate(float(a.mean() - b.mean()), np.array(draws), len(a) + len(b))
+    picks = [(dice.integers(0, len(a), len(a)), dice.integers(0, len(b), len(b))) for _ in range(RESAMPLES)]
+    draws = a[np.array([of_a for of_a, _ in picks])].mean(axis=1) - b[np.array([of_b for _, of_b in picks])].mean(
+        axis=1
+    )
+    return _estimate(float(a.mean() - b.mean()), draws, len(a) + len(b))
 
 
 def paired_difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
