@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from individuation.minds import Minds, MindTable
 from individuation.ranges import CountRange
+from rules.caveats import not_discrete
 from rules.readings import Readings
 from rules.view import Cover, Partition, Tally, Verdict, View
 from traces.stages import StageTable
@@ -84,9 +85,16 @@ class Result:
         ]
         more = [f"... and {len(self.minds) - 40:,} minds more"] if len(self.minds) > 40 else []
         chosen = f", with {self.chosen_text}" if self.chosen_text else ""
+        first = "" if self.said_first is None else f"{self.said_first}. "
+        rest = [caveat for caveat in self.caveats if caveat != self.said_first]
         return table(
-            f"{self.view}: {self.minds_text}{chosen}", ["mind", "stages", "tokens"], rows, [*more, *self.caveats]
+            f"{first}{self.view}: {self.minds_text}{chosen}", ["mind", "stages", "tokens"], rows, [*more, *rest]
         )
+
+    @property
+    def said_first(self) -> str | None:
+        """The caveat that comes before the count: that the regions counted were shown not to be discrete."""
+        return not_discrete(self.criterion, self.stages)
 
     @property
     def readings_text(self) -> str:

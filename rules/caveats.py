@@ -28,6 +28,8 @@ def caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict
 
 def _caveats(view: View, stages: StageTable, readings: Readings, verdict: Verdict) -> Iterator[str]:
     rests_on = view.rests_on
+    if (first := not_discrete(view, stages)) is not None:
+        yield first
     if "regions" in rests_on:
         yield from _of_regions(stages, verdict, "discreteness" in rests_on)
     if "tokens" in rests_on:
@@ -67,8 +69,6 @@ def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Ite
     if not bool((stages.region >= 0).any()):
         nothing = ", so there is nothing that a persona view could count" if not verdict.count else ""
         yield f"no assistant stage is in a persona region{nothing}"
-        if regions.continuous and discreteness:
-            yield _shown_continuous(regions.continuous)
         return
     if regions.ambiguous:
         turns = _count(regions.ambiguous, "turn")
@@ -77,8 +77,6 @@ def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Ite
     if several:
         yield f"region {', '.join(several)} is drawn in more than one way; regions of one name are taken for one"
     if discreteness:
-        if regions.continuous:
-            yield _shown_continuous(regions.continuous)
         if regions.untested:
             yield (
                 f"whether the regions of space {', '.join(regions.untested)} are discrete was not tested "
@@ -88,7 +86,11 @@ def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Ite
             yield "regions are as stated in the trace; nothing in it shows that they are discrete (Hypothesis 3, §3.3)"
 
 
-def _shown_continuous(spaces: list[str]) -> str:
+def not_discrete(view: View, stages: StageTable) -> str | None:
+    """What has to be said before a count of regions: that a test showed them not to be discrete; else None."""
+    spaces = stages.regions.continuous
+    if not spaces or "discreteness" not in view.rests_on:
+        return None
     return (
         f"the regions of space {', '.join(spaces)} were shown not to be discrete (Hypothesis 3 fails): "
         "a view that counts regions is then less apt than the simulator view (§3.3)"

@@ -69,7 +69,17 @@ def everything():
                 "discrete": True, "regions": {"assistant": {"assistant": [10, None]}, "aura": {"assistant": [None, -40], "evil": [0, 1.5]}},
             }
         },
-        "labellings": {"strict": {"spaces": {"narrow": {"model": "Qwen/Qwen3-32B", "axes": ["assistant"], "regions": {"all": {"assistant": [0.5, 2.5]}}}}}},
+        "labellings": {
+            "strict": {"spaces": {"narrow": {"model": "Qwen/Qwen3-32B", "axes": ["assistant"], "regions": {"all": {"assistant": [0.5, 2.5]}}}}},
+            "found": {
+                "spaces": {"mixed": {"model": "qwen", "axes": ["evil"], "discrete": False, "regions": {"one": {}, "two": {}}}},
+                "turns": {
+                    "c1/2": {"region": "one", "probabilities": {"one": 0.75, "two": 0.125}, "changes": [{"region": "two", "at": 7}, {"at": 30, "probabilities": {"one": 0.25}}]},
+                    "c1/4": {},
+                },
+                "made": {"method": "mixture", "number": 2},
+            },
+        },
         "probes": {
             "assistant": {"axis": "assistant", "layer": 50, "pooling": "mean", "unit": "norm", "source": "fit"},
             "deep": {"axis": "assistant", "layer": 60},
@@ -145,9 +155,16 @@ def test_the_written_form_is_the_golden_one():
     assert yaml.safe_load(text)["conversations"]["c1"]["turns"][0]["text"] == "no"
 
 
-def as_version_2_had_it():
-    """What golden/everything-2.sql holds: the same trace, less what schema 2 had no place for."""
+def as_version_3_had_it():
+    """What golden/everything-3.sql holds: the same trace, less what schema 3 had no place for."""
     world = everything()
+    del world["labellings"]["found"]
+    return world
+
+
+def as_version_2_had_it():
+    """What golden/everything-2.sql holds: less still."""
+    world = as_version_3_had_it()
     for cache in world["caches"].values():
         for field in ("spans", "drift_mean", "drift_layers"):
             cache.pop(field, None)
@@ -167,7 +184,7 @@ def as_version_1_had_it():
     return world
 
 
-AS_OF = {1: as_version_1_had_it, 2: as_version_2_had_it, 3: everything}
+AS_OF = {1: as_version_1_had_it, 2: as_version_2_had_it, 3: as_version_3_had_it, 4: everything}
 
 
 def stored_as(version, path):

@@ -28,6 +28,7 @@ from traces.resolution import facts_from
 from traces.stages import StageTable
 from traces.store import load_as_it_is, reading
 from traces.text import Source
+from traces.turn_labels import breaches
 from traces.vocabulary import DERIVATIONS, PROBABILITY_SLACK, ROLES
 
 _On = TypeVar("_On")
@@ -299,6 +300,22 @@ def _spaces(facts: Facts) -> Iterator[str]:
             yield f"labelling {name}: {error.found}"
 
 
+def _turn_labels(facts: Facts) -> Iterator[str]:
+    for name, labels in facts.turn_labels.items():
+        if name not in facts.labellings:
+            yield f"labelling {name} says regions turn by turn, and has no space"
+            continue
+        known = {region for space in facts.labellings[name].values() for region in space.regions}
+        for row, labelled in labels.turns.items():
+            for _, part in labelled.parts:
+                for region in part.regions:
+                    if region not in known:
+                        where = f"labelling {name}: {facts.stage_name(row)}"
+                        yield f'{where} is in region "{region}", which no space of it has'
+        for row, found, _ in breaches(facts, labels.turns):
+            yield f"labelling {name}: {facts.stage_name(row)}: {found}"
+
+
 def _times(facts: Facts) -> Iterator[str]:
     for row, detail in facts.details().items():
         if detail.time is not None:
@@ -335,6 +352,7 @@ _OF_THE_FACTS: tuple[tuple[str, Callable[[Facts], Iterator[str]]], ...] = (
     ("regions are stated on assistant turns only, and never beside coordinates", _stated_regions),
     ("the probabilities of a turn's regions are from 0 to 1, and at most 1 in all", _probabilities),
     ("coordinates are finite", _coordinates),
+    ("labelled turns are the assistant's, in regions of their labelling, and change within themselves", _turn_labels),
     ("every labelling's spaces can be placed on the trace", _spaces),
     ("times are ISO 8601", _times),
     ("as a trace file, it would be accepted", _as_a_file),

@@ -110,7 +110,9 @@ def _as_trace_error(source: Source, kind: type[BaseModel], error: ValidationErro
                     expected,
                 )
             in_turn = "turns" in loc
-            if in_turn and leaf == "at":
+            if "changes" in loc and leaf == "at":
+                expected = "a token of the turn, from 1 on"
+            elif in_turn and leaf == "at":
                 expected = "a mapping from axes to numbers, such as {assistant: 33.5}"
             elif in_turn and loc[-2] == "at":
                 expected = "a finite number"
@@ -136,6 +138,8 @@ def _shown(loc: Place) -> str:
 
 def _fields_at(kind: type[BaseModel], loc: Place) -> list[str]:
     """The field names of the record at a place."""
+    if "labellings" in loc and "turns" in loc:
+        return list((vocabulary.Change if "changes" in loc else vocabulary.LabelledTurn).model_fields)
     for part in loc:
         kind = _RECORDS.get(str(part), kind)
     return [field.alias or name for name, field in kind.model_fields.items()]
@@ -150,6 +154,10 @@ def place_of(source: Source, loc: Place) -> str:
             described = f"{source.name}: conversation {conversation}"
         case ("spaces", space, "regions", region, *_):
             described = f"{source.name}: space {space}, region {region}"
+        case ("labellings", labelling, "turns", turn, *_):
+            described = f"{source.name}: labelling {labelling}, turn {turn}"
+        case ("labellings", labelling, *_):
+            described = f"{source.name}: labelling {labelling}"
         case (str(kind), str(name), *_) if kind in ("models", "servers", "spaces", "probes", "interventions", "caches"):
             described = f"{source.name}: {kind.removesuffix('s')} {name}"
         case _:

@@ -112,6 +112,11 @@ def _refuse_unsound(facts: Facts) -> None:
     ):  # fmt: skip
         if len(codes) and not (least <= int(codes.min()) and int(codes.max()) < number):
             raise ValueError("a code stands for nothing")
+    for name, labels in facts.turn_labels.items():
+        known = {region for space in facts.labellings[name].values() for region in space.regions}
+        said = {region for each in labels.turns.values() for _, part in each.parts for region in part.regions}
+        if not said <= known or not all(0 <= row < len(turns) for row in labels.turns):
+            raise ValueError("a labelled turn or its region is not there")
     path_order(table.parent)
     longest = table.at[table.parent] + table.size[table.parent]
     if bool(((table.parent >= 0) & ((table.at > longest) | (table.at < 0))).any()):

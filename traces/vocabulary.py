@@ -427,6 +427,11 @@ class LabelledPart(_Word):
     region: Name | None = None
     probabilities: dict[Name, Probability] = Field(default_factory=dict)
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Every region that it names."""
+        return (*(() if self.region is None else (self.region,)), *self.probabilities)
+
     @model_validator(mode="after")
     def _adds_up(self) -> LabelledPart:
         total = math.fsum(self.probabilities.values())
@@ -475,8 +480,8 @@ class Labelling(_Word):
         known = [region for space in self.spaces.values() for region in space.regions]
         for turn, labelled in self.turns.items():
             for _, part in labelled.parts:
-                for region in (part.region, *part.probabilities):
-                    if region is not None and region not in known:
+                for region in part.regions:
+                    if region not in known:
                         raise _expect(
                             f'turn {turn} is in region "{region}", which no space of the labelling has',
                             f"a region of its spaces: {', '.join(known) or 'they have none'}",

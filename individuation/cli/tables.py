@@ -26,6 +26,7 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
     out = console()
     _say_what_is_counted(out, trace, results[0])
     _say_regions(out, results[0], labelling)
+    _say_first(out, results)
     chosen = _not_default(results)
     if chosen:
         out.print(Text(f"Readings chosen: {' '.join(chosen)} (all others at their defaults)"))
@@ -36,7 +37,7 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
         )
     )
     _say_range(out, any(result.range is not None for result in results))
-    _say_caveats(out, {result.view: result.caveats for result in results})
+    _say_caveats(out, {result.view: _said_last(result) for result in results})
     out.print()
     # Whole, however narrow the terminal: a command is there to be copied.
     out.print(
@@ -96,6 +97,7 @@ def show_minds(
     _say_what_is_counted(out, trace, result)
     if view.is_persona_view:
         _say_regions(out, result, labelling)
+    _say_first(out, [result])
     out.print(Text(f"{result.view}: {result.minds_text}. Same mind iff: {view.definition} ({view.source})."))
     if result.readings:
         out.print(Text(f"Readings: {result.readings_text}"))
@@ -109,7 +111,7 @@ def show_minds(
     _say_range(out, result.range is not None)
     if result.unassigned_count:
         out.print(Text(f"In no mind: {counted(result.unassigned_count, 'stage')}: {some(result.unassigned, 8)}\n"))
-    _say_caveats(out, {result.view: result.caveats})
+    _say_caveats(out, {result.view: _said_last(result)})
     if len(result.stages) > 1 and not isinstance(result.verdict, Tally):
         pair = [result.stages.name(row) for row in _worth_asking([result])]
         again = [
@@ -138,6 +140,21 @@ def _say_regions(out: Console, result: Result, labelling: str | None) -> None:
     regions = result.stages.regions
     others = f" (also here: --labelling {', '.join(regions.others)})" if regions.others and labelling is None else ""
     out.print(Text(f"Persona regions: {regions.basis.replace('no persona regions', 'none')}{others}"))
+
+
+def _say_first(out: Console, results: Sequence[Result]) -> None:
+    """What a reader has to know before some counts, with the views that it concerns."""
+    concerned: dict[str, list[str]] = {}
+    for result in results:
+        if result.said_first is not None:
+            concerned.setdefault(result.said_first, []).append(result.view)
+    for caveat, views in concerned.items():
+        named = f" [{', '.join(views)}]" if len(results) > 1 else ""
+        out.print(Text(f"First: {caveat}{named}", style="bold"))
+
+
+def _said_last(result: Result) -> list[str]:
+    return [caveat for caveat in result.caveats if caveat != result.said_first]
 
 
 def _line(result: Result) -> tuple[str, str]:

@@ -88,6 +88,7 @@ def answer(found: Findings) -> Html:
     none = [named(result.view) for result in found.results if not _has_count(result)]
     if none:
         parts.append(together("no count under ", joined(", ", none), ", for want of what the record does not say"))
+    first = list(dict.fromkeys(result.said_first for result in found.results if result.said_first is not None))
     ranged = any(result.range is not None for result in found.results)
     note = (
         tag(
@@ -104,6 +105,7 @@ def answer(found: Findings) -> Html:
     return section(
         "answer",
         "How many minds",
+        *(tag("p", tag("strong", "First: "), caveat, ".") for caveat in first),
         tag("p", joined("; ", parts), ".", class_="lead"),
         table("Minds under each view", ["view", "minds", "who", "readings chosen"], rows, class_="answer"),
         note,
