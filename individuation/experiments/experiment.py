@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,18 @@ def _of_published() -> list[click.Parameter]:
 def _parameter(option: Option) -> click.Option:
     shown = option.default is not None and option.kind != "flag"
     names = [f"--{option.name}", option.key]
-    kinds: dict[str, Any] = {"number": float, "whole number": int, "file": click.Path(dir_okay=False, path_type=Path)}
+    kinds: dict[str, Any] = {"file": click.Path(dir_okay=False, path_type=Path)}
     if option.kind == "flag":
         return click.Option(names, is_flag=True, help=option.help)
     if option.kind == "choice":
         return click.Option(
             names, type=click.Choice(option.choices), default=option.default, show_default=shown, help=option.help
         )
+    if option.kind == "number":
+        kinds["number"] = click.FloatRange(option.least, option.most)
+    if option.kind == "whole number":
+        least, most = (None if end is None else int(end) for end in (option.least, option.most))
+        kinds["whole number"] = click.IntRange(least, most)
     metavar = {"number": "X", "whole number": "N", "numbers": "X,X,...", "whole numbers": "N,N,...", "file": "FILE"}
     return click.Option(
         names,
@@ -167,8 +173,25 @@ def chosen(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
             value = [_number(option, part) for part in value.split(",")]
         elif isinstance(value, str) and option.kind == "whole numbers":
             value = [number for part in value.split(",") for number in _range(option, part)]
+        if isinstance(value, list):
+            _check_bounds(option, value)
         read[option.key] = value
     return read
+
+
+def _check_bounds(option: Option, values: Sequence[float]) -> None:
+    from traces.errors import TraceError
+
+    for value in values:
+        if not (value >= (option.least if option.least is not None else -math.inf)) or not (
+            value <= (option.most if option.most is not None else math.inf)
+        ):
+            ends = " ".join(
+                f"{word} {end:g}"
+                for word, end in (("at least", option.least), ("at most", option.most))
+                if end is not None
+            )
+            raise TraceError(f"--{option.name}", f"there is {value:g} in it", f"numbers of {ends}")
 
 
 def _number(option: Option, part: str) -> float:

@@ -55,13 +55,13 @@ class Asked:
 def run_experiment(context: click.Context, entry: Entry, asked: Asked) -> None:
     """Do it, write it, and say it. Raises `TraceError`."""
     kept = f"What was done is in {asked.folder}: the same command again goes on from there."
+    begun = False
     try:
         with Steps() as steps:
             steps.begin(f"Loading {asked.model}")
             setting = _setting(entry, asked, steps)
-            begun = (asked.folder / "parts").is_dir()
-            if begun:
-                context.meta["individuation.kept"] = kept
+            setting.begin(entry.name)
+            begun, context.meta["individuation.kept"] = True, kept
             outcome = conduct(experiment(entry.name), setting)
             steps.begin("Writing")
             judge = setting.judge
@@ -71,7 +71,7 @@ def run_experiment(context: click.Context, entry: Entry, asked: Asked) -> None:
                 outcome = judge.said_missing(outcome, path)
             files = write(outcome, asked.folder)
     except KeyboardInterrupt:
-        click.echo(f"Stopped. {kept}", err=True)
+        click.echo(f"Stopped. {kept if begun else 'Nothing was written.'}", err=True)
         context.exit(_INTERRUPTED)
     if asked.format_ == "json":
         click.echo(json.dumps(outcome.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))

@@ -106,7 +106,7 @@ def _drawn(axes: Axes, plot: Plot, number: int, series: Series, names: list[str]
         if names is None and len(x) <= 16 and bool((x == x.round()).all()):
             axes.set_xticks(sorted({*axes.get_xticks()[:0], *x}))
     else:
-        size = 5.5 if len(x) <= 200 else 3.5
+        size = 5.5 if max(len(each.x) for each in plot.series) <= 200 else 3.8
         axes.plot(
             x, y, color=colour, linestyle="", marker=marker, markersize=size, alpha=0.85, label=series.name, **edge
         )

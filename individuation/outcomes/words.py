@@ -15,7 +15,7 @@ def number(value: float) -> str:
     """
     if not math.isfinite(value):
         return "-"
-    if value == 0:
+    if abs(value) < 1e-12:
         return "0"
     if abs(value) >= 1000:
         return f"{value:,.0f}"

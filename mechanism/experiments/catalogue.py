@@ -18,13 +18,17 @@ PAPER = "Beckmann & Butlin 2026, arXiv:2604.17031"
 
 @dataclass(frozen=True)
 class Option:
-    """An option of one experiment: `--NAME`. `numbers` are written 1,2.5,4; `whole numbers` also as ranges 0-3."""
+    """An option of one experiment: `--NAME`. `numbers` are written 1,2.5,4; `whole numbers` also as ranges 0-3. `least`
+    and `most` bound a number, or each of several.
+    """
 
     name: str
     kind: Kind
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
 
     @property
     def key(self) -> str:
@@ -55,7 +59,11 @@ class Entry:
 
 
 _LAYERS = Option(
-    "layers", "whole numbers", None, "Act on these blocks.  [default: an eighth of the model around the layer]"
+    "layers",
+    "whole numbers",
+    None,
+    "Act on these blocks.  [default: an eighth of the model around the layer]",
+    least=0,
 )
 
 CATALOGUE: dict[str, Entry] = {
@@ -70,8 +78,9 @@ CATALOGUE: dict[str, Entry] = {
             "mechanism.experiments.user_turns",
             ("conversations", 12),
             (
-                Option("turns", "whole number", 10, "Exchanges in each conversation."),
-                Option("quantile", "number", 0.25, "Cap at this quantile of the assistant's own projections."),
+                Option("turns", "whole number", 10, "Exchanges in each conversation.", least=1),
+                Option("quantile", "number", 0.25, "Cap at this quantile of the assistant's own projections.", least=0,
+                       most=1),
                 _LAYERS,
             ),
             (
@@ -89,9 +98,9 @@ CATALOGUE: dict[str, Entry] = {
             "mechanism.experiments.drift",
             ("conversations", 20),
             (
-                Option("before", "whole number", 2, "Neutral exchanges before."),
-                Option("pressed", "whole number", 8, "Exchanges with pressure."),
-                Option("after", "whole number", 4, "Neutral exchanges after."),
+                Option("before", "whole number", 2, "Neutral exchanges before.", least=0),
+                Option("pressed", "whole number", 8, "Exchanges with pressure.", least=1),
+                Option("after", "whole number", 4, "Neutral exchanges after.", least=0),
             ),
             ("individuate experiment drift -o drift", "individuate experiment drift --persona evil --n 40 -o evil"),
         ),
@@ -105,9 +114,9 @@ CATALOGUE: dict[str, Entry] = {
             ("conversations", 10),
             (
                 Option("doses", "numbers", "0.05,0.25,0.5,0.75,0.95",
-                       "Thresholds, as quantiles of the assistant's own projections."),
-                Option("pressed", "whole number", 6, "Exchanges with pressure before the capped ones."),
-                Option("questions", "whole number", 3, "Exchanges that are judged."),
+                       "Thresholds, as quantiles of the assistant's own projections.", least=0, most=1),
+                Option("pressed", "whole number", 6, "Exchanges with pressure before the capped ones.", least=1),
+                Option("questions", "whole number", 3, "Exchanges that are judged.", least=1),
                 _LAYERS,
             ),
             ("individuate experiment capping -o capping", "individuate experiment capping --doses 0.25,0.5 -o capping"),
@@ -121,11 +130,11 @@ CATALOGUE: dict[str, Entry] = {
             "mechanism.experiments.stickiness",
             ("conversations", 12),
             (
-                Option("pressed", "whole number", 6, "Exchanges with pressure that come before."),
-                Option("turns", "whole number", 6, "Exchanges without pressure."),
+                Option("pressed", "whole number", 6, "Exchanges with pressure that come before.", least=1),
+                Option("turns", "whole number", 6, "Exchanges without pressure.", least=1),
                 Option("coefficients", "numbers", "0.1,0.2,0.4",
-                       "How hard one turn is steered, in lengths of the residual stream."),
-                Option("after", "whole number", 3, "Exchanges after the steered one."),
+                       "How hard one turn is steered, in lengths of the residual stream.", least=0),
+                Option("after", "whole number", 3, "Exchanges after the steered one.", least=0),
                 _LAYERS,
             ),
             ("individuate experiment stickiness -o sticky",),

@@ -130,7 +130,7 @@ def _findings(setting: Setting, held: Mapping[str, Course], judged: Mapping[str,
         findings.append(
             Finding(
                 "regions against words",
-                f"Of {agreed.value:.0%} of the replies, the region that their coordinates lie in says what the judge "
+                f"For {agreed.value:.0%} of the replies, the region that their coordinates lie in says what the judge "
                 "says of their words.",
                 agreed,
             )

@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import ClassVar
 
+import torch
+
 from mechanism.experiments.catalogue import Entry, Option, entry
 from mechanism.experiments.catalogue import experiment as experiment
 from mechanism.experiments.setting import OnProgress, Setting
 from mechanism.outcome import Outcome
+from traces.errors import TraceError
 
 __all__ = ["Experiment", "OnProgress", "Setting", "conduct", "experiment"]
 
@@ -57,10 +60,14 @@ def conduct(experiment: Experiment, setting: Setting) -> Outcome:
     """Run an experiment in its folder, or go on with it where it was stopped, and join its trace.
 
     The outcome says what has to be known to do it again, and has the caveats of the setting first. Raises `TraceError`
-    where the folder holds another run.
+    where the folder holds another run, and where a device has no memory left.
     """
     setting.begin(experiment.name)
-    outcome = experiment.run(setting)
+    try:
+        outcome = experiment.run(setting)
+    except torch.OutOfMemoryError as error:
+        expected = "a smaller --dtype or model; what was done stays"
+        raise TraceError(setting.host.name, "a device has no memory left", expected) from error
     trace = setting.finish()
     following = (
         [] if trace is None else [f"individuate {trace}", f"individuate draw {trace} -o {trace.with_suffix('.svg')}"]

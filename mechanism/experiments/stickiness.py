@@ -198,12 +198,15 @@ def _coming_back(setting: Setting, found: _Measured, coefficients: Sequence[floa
         known = [(each, share) for each, share in ends if share is not None]
         if not known:
             continue
+        start = _STARTS[2] if direction == _TOWARDS else _STARTS[0]
+        without = [share for share in found.shares(start)[: after + 1] if share is not None]
+        null = f"no push: {without[-1].value:.0%}" if without else "no push"
         told = ", ".join(f"{share.value:.0%} at {each:g}" for each, share in known)
         findings.append(
             Finding(
                 f"pushed: {direction}",
                 f"{after} exchanges later, {said[direction]}: {told} lengths of the residual stream.",
-                known[-1][1], null="the strongest push; without one, see the table", source=_SECTION,
+                known[-1][1], null=null, source=_SECTION,
             )
         )  # fmt: skip
     return findings

@@ -1,0 +1,412 @@
+"""Experiments: the frame (units that survive a kill, folders of runs, options), and four of them on real models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from recorded import begin, content
+from tiny_models import tiny_host
+
+from mechanism.experiments import thresholds
+from mechanism.experiments.catalogue import CATALOGUE, entry, experiment
+from mechanism.experiments.experiment import Experiment, Setting, conduct
+from mechanism.experiments.material import (
+    ORGANISM_CAVEAT,
+    OrganismMaterial,
+    is_organism,
+    material_for,
+    our_material,
+    read_material,
+)
+from mechanism.experiments.setting import PARTS, TRACE
+from mechanism.experiments.talk import pairs, talked
+from mechanism.host import Host
+from mechanism.judges.grammar import GrammarJudge
+from mechanism.judges.judge import Judgement
+from mechanism.organism import path_of
+from mechanism.outcome import Finding, Outcome
+from mechanism.space import PersonaSpace
+from traces.errors import TraceError
+from traces.store import load
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def organism():
+    return Host.load("organism", dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def space():
+    return PersonaSpace.load(path_of("organism") / "space.safetensors")
+
+
+@pytest.fixture
+def setting(organism, space, tmp_path):
+    def made(**changes):
+        given = {
+            "host": organism, "space": space, "judge": GrammarJudge(), "material": OrganismMaterial(),
+            "folder": tmp_path / "run", "layer": space.layer, **changes,
+        }  # fmt: skip
+        return Setting(**given)
+
+    return made
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Thresholds from two neutral conversations instead of eight."""
+    monkeypatch.setattr(thresholds, "_CONVERSATIONS", 2)
+    monkeypatch.setattr(thresholds, "_EXCHANGES", 2)
+
+
+class Small(Experiment):
+    """Three conversations of one exchange. May be stopped before, or in the middle of, one of them."""
+
+    name = "drift"
+
+    def __init__(self, stopped_in=None):
+        self.stopped_in, self.computed = stopped_in, []
+
+    def run(self, setting):
+        held = [
+            setting.unit(f"talk-{number}", lambda recorder, n=number: self._held(setting, n, recorder))
+            for number in range(3)
+        ]
+        judged = setting.judged([pair for one in held for pair in pairs(one["said"])])
+        findings = [Finding("shown", "Judged.", passed=judgement.shows("aura")) for judgement in judged]
+        return Outcome(self.name, self.title, self.question, self.source, findings)
+
+    def _held(self, setting, number, recorder):
+        self.computed.append(number)
+        with recorder.session(setting.host, sampling=setting.sampling, seed=number) as session:
+            found = talked(session, setting.material.pressure("aura", number, 1))
+        if number == self.stopped_in:
+            raise KeyboardInterrupt
+        return {"said": found, "nothing": float("nan")}
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(setting, tmp_path):
+    whole = setting(folder=tmp_path / "whole")
+    expected = conduct(Small(), whole)
+    for stopped_in in (0, 2):
+        with pytest.raises(KeyboardInterrupt):
+            conduct(Small(stopped_in), setting())
+        assert not (tmp_path / "run" / TRACE).exists()
+    again = Small()
+    assert conduct(again, setting()).findings == expected.findings
+    assert again.computed == [2]
+    assert content(tmp_path / "run" / TRACE) == content(tmp_path / "whole" / TRACE)
+    assert load(tmp_path / "run" / TRACE).conversations.names == ["talk-0", "talk-1", "talk-2"]
+    assert not list((tmp_path / "run" / PARTS / "unfinished").iterdir())
+
+
+def test_a_unit_without_its_data_is_done_again(setting, tmp_path):
+    conduct(Small(), setting())
+    (tmp_path / "run" / PARTS / "talk-1.json").unlink()
+    (tmp_path / "run" / PARTS / "unfinished" / "talk-1.db").write_bytes(b"cut short")
+    again = Small()
+    conduct(again, setting())
+    assert again.computed == [1]
+    load(tmp_path / "run" / PARTS / "talk-1.db")
+
+
+def test_what_a_unit_returns_is_what_it_returns_the_next_time(setting):
+    one = setting()
+    one.begin("drift")
+    first = one.unit("a", lambda _: {"n": float("inf"), "t": (1, 2), "x": torch.ones(2).numpy()})
+    assert first == one.unit("a", lambda _: pytest.fail("done before")) == {"n": None, "t": [1, 2], "x": [1.0, 1.0]}
+    assert one.done("a")
+    assert not one.done("b")
+    assert one.finish() is None
+    for key in ("", ".hidden", "a/b", "../a"):
+        with pytest.raises(ValueError, match="key of a unit"):
+            one.unit(key, lambda _: {})
+
+
+def test_another_run_is_not_mixed_into_a_folder(setting, tmp_path):
+    setting().begin("drift")
+    with pytest.raises(TraceError, match="another seed: 0"):
+        setting(seed=1).begin("drift")
+    with pytest.raises(TraceError, match="another experiment: drift"):
+        setting().begin("capping")
+    with pytest.raises(TraceError, match="another options"):
+        setting(options={"turns": 3}).begin("drift")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "thesis.tex").touch()
+    with pytest.raises(TraceError, match="something else is there"):
+        setting(folder=tmp_path / "else").begin("drift")
+    (tmp_path / "run" / "settings.json").write_text("{")
+    with pytest.raises(TraceError, match="it is damaged"):
+        setting().begin("drift")
+
+
+class Counting:
+    name = "a judge that counts"
+
+    def __init__(self, known=True):
+        self.asked, self.known = [], known
+
+    def judged(self, target, exchanges):
+        self.asked += exchanges
+        return [Judgement("aura", 7.5, True) if self.known else Judgement() for _ in exchanges]
+
+
+def test_what_was_judged_is_not_judged_again_and_what_could_not_be_told_is(setting):
+    judge = Counting()
+    one = setting(judge=judge)
+    one.begin("drift")
+    asked = [("q", "a"), ("q", "b"), ("q", "a")]
+    assert one.judged(asked) == [Judgement("aura", 7.5, True)] * 3
+    assert one.judged(asked, "aura") == [Judgement("aura", 7.5, True)] * 3
+    assert judge.asked == [("q", "a"), ("q", "b")]
+    one.judged(asked[:1], "evil")
+    assert len(judge.asked) == 3
+    unknowing = Counting(known=False)
+    unknowing.name = "a judge that cannot tell"
+    two = setting(judge=unknowing)
+    assert two.judged(asked) == two.judged(asked) == [Judgement()] * 3
+    assert len(unknowing.asked) == 4
+
+
+def test_a_line_of_judgements_that_was_cut_short_is_passed_over(setting):
+    one = setting(judge=Counting())
+    one.begin("drift")
+    one.judged([("q", "a")])
+    path = one.folder / "judgements.jsonl"
+    path.write_text(path.read_text()[:-5])
+    assert one.judged([("q", "a")]) == [Judgement("aura", 7.5, True)]
+    assert one.judged([("q", "a")]) == [Judgement("aura", 7.5, True)]
+    assert len(one.judge.asked) == 2
+
+
+def test_regions_stay_behind_where_another_layer_is_looked_at(setting, space):
+    assert setting().space.regions == space.regions
+    assert setting(layer=2).space.regions == {}
+    assert setting(layer=2).space.layer == 2
+    with pytest.raises(TraceError, match="layer"):
+        setting(layer=6)
+
+
+# --- what users say
+
+
+@pytest.mark.parametrize("material", [OrganismMaterial(), our_material()], ids=["organism", "ours"])
+def test_material_is_the_same_for_the_same_seed(material):
+    for said in (material.neutral, material.unrelated):
+        assert said(1, 30) == said(1, 30)
+        assert said(1, 10) == said(1, 30)[:10]
+        assert said(1, 10) != said(2, 10)
+    for persona in material.personas:
+        assert material.pressure(persona, 3, 5) == material.pressure(persona, 3, 9)[:5]
+    assert len(set(material.probes())) == 13
+    assert material.digest == material.digest
+    with pytest.raises(TraceError, match='did you mean "aura"'):
+        material.pressure("aurra", 0, 1)
+
+
+def test_material_of_the_users_own(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"neutral": ["A?", "B?"], "pressure": {"bard": ["Sing.", "More."]}}))
+    mine = read_material(path)
+    assert sorted(mine.neutral(0, 2)) == ["A?", "B?"]
+    assert mine.pressure("bard", 0, 3) == ["Sing.", "More.", "Sing."]
+    assert mine.personas == ("bard",)
+    assert mine.probes() == our_material().probes()
+    path.write_text(json.dumps({"pressure": {"bard": [["a", "b"], ["c", "d"]]}}))
+    scripts = read_material(path)
+    assert {tuple(scripts.pressure("bard", seed, 2)) for seed in range(20)} == {("a", "b"), ("c", "d")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "no JSON"),
+        ("[]", "it holds a list"),
+        ('{"neutrl": []}', 'did you mean "neutral"'),
+        ('{"neutral": []}', "a list of sentences, at least one"),
+        ('{"neutral": [1]}', "a list of sentences"),
+        ('{"pressure": {}}', "sentences by persona"),
+        ('{"pressure": {"bard": [["a"], []]}}', "pressure: bard"),
+        ('{"prompts": {"bard": 3}}', "a sentence, or null"),
+    ],
+)
+def test_material_that_cannot_be_meant_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(TraceError, match=message):
+        read_material(path)
+    with pytest.raises(TraceError, match="no such file"):
+        read_material(tmp_path / "other.json")
+
+
+def test_an_organism_is_known_by_its_name_or_by_how_it_was_made(organism):
+    assert is_organism(organism)
+    assert not is_organism(tiny_host())
+    assert material_for(organism).name == "the organism's grammar"
+    assert material_for(tiny_host()).name == our_material().name
+
+
+# --- the catalogue, and the command
+
+
+def test_each_experiment_says_what_it_asks_and_has_examples_that_are_right(run):
+    for name, each in CATALOGUE.items():
+        assert each.question.endswith((".", "?"))
+        shown = run("experiment", name, "--help").output
+        assert f"individuate experiment {name} " in shown
+        for option in each.options:
+            assert f"--{option.name}" in shown
+    assert "emergent-misalignment" in run("experiment", "--help").output
+    with pytest.raises(TraceError, match='did you mean "drift"'):
+        entry("drif")
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from click.testing import CliRunner; from individuation.experiments.experiment import experiment;"
+        "r = CliRunner().invoke(experiment, ['drift', '--help']); assert r.exit_code == 0, r.output;"
+        "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["drift", "--judge", "grammer"], 'it is "grammer"'),
+        (["drift", "--judge", "model:"], "a .csv or .jsonl file of scores"),
+        (["capping", "--doses", "0.5,x"], 'there is "x" in it'),
+        (["capping", "--doses", "0.5,1.5"], "there is 1.5 in it"),
+        (["capping", "--layers", "3-x"], "numbers and ranges"),
+        (["drift", "--pressed", "0"], "not in the range"),
+        (["user-turns", "--quantile", "2"], "not in the range"),
+        (["drift", "--persona", "aurra"], 'did you mean "aura"'),
+        (["drift", "--axis", "asistant"], 'did you mean "assistant"'),
+        (["drift", "--layer", "17"], "the layer is 17"),
+        (["capping", "--layers", "9"], "the layer is 9"),
+    ],
+)
+def test_bad_options_are_refused_in_words(run, tmp_path, arguments, message):
+    done = run("experiment", *arguments, "-o", tmp_path / "run")
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not (tmp_path / "run" / "report.md").exists()
+
+
+def test_the_command_writes_all_of_it_and_says_the_answer_first(run, tmp_path):
+    folder = tmp_path / "drift"
+    arguments = ["experiment", "drift", "--n", 1, "--before", 1, "--pressed", 1, "--after", 1, "-o", folder]
+    said = run(*arguments)
+    assert said.exit_code == 0
+    assert said.output.index("of the replies are aura's") < said.output.index("Turn by turn")
+    assert ORGANISM_CAVEAT[:60] in said.output
+    for name in ("report.md", "outcome.json", "turn-by-turn.csv", "share-by-turn.svg", "share-by-turn.png", TRACE):
+        assert (folder / name).is_file()
+    told = json.loads((folder / "outcome.json").read_text())
+    assert told["caveats"][0] == ORGANISM_CAVEAT
+    assert told["settings"]["model_digest"].startswith("sha256:")
+    assert run("info", folder / TRACE).exit_code == 0
+    again = run(*arguments, "--format", "json")
+    assert json.loads(again.stdout) == told
+    other = run(*arguments, "--seed", 4)
+    assert other.exit_code == 2
+    assert "another seed: 0" in other.output
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_goes_on(run, tmp_path):
+    words = ["experiment", "drift", "--n", 3, "--before", 1, "--pressed", 2, "--after", 1, "-o"]
+    process = begin([*words, tmp_path / "killed"])
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed" / PARTS).glob("*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (tmp_path / "killed" / "report.md").exists()
+    assert run(*words, tmp_path / "killed").exit_code == 0
+    assert run(*words, tmp_path / "whole").exit_code == 0
+    assert content(tmp_path / "killed" / TRACE) == content(tmp_path / "whole" / TRACE)
+    one, two = (json.loads((tmp_path / name / "outcome.json").read_text()) for name in ("killed", "whole"))
+    assert one["findings"] == two["findings"]
+    assert one["tables"] == two["tables"]
+
+
+# --- the experiments
+
+
+def found(outcome):
+    return {finding.name: finding for finding in outcome.findings}
+
+
+def test_user_turns_move_less_than_an_eighth_of_what_assistant_turns_do(setting, quick):
+    one = setting(size=2, options={"turns": 3, "quantile": 0.25, "layers": None})
+    outcome = conduct(experiment("user-turns"), one)
+    assert found(outcome)["user turns stay"].passed
+    assert found(outcome)["user turns stay"].estimate.value < 1 / 8
+    assert found(outcome)["the same words"].estimate.value < 1 / 8
+    assert found(outcome)["correlation of user turns"].estimate.value > 0.95
+    assert outcome.caveats[0] == ORGANISM_CAVEAT
+    names = load(one.folder / TRACE).conversations.names
+    assert {"talk-00-free", "talk-00-capped", "talk-00-read-again", "calibration"} <= set(names)
+    held = one.unit("talk-00", lambda _: pytest.fail("done before"))
+    assert pairs(held["free"]) == pairs(held["read again"])
+    assert [q for q, _ in pairs(held["free"])] == [q for q, _ in pairs(held["capped"])]
+    assert held["free"][0]["user"] == pytest.approx(held["capped"][0]["user"], abs=1e-4)
+
+
+def test_a_cap_at_quantile_zero_leaves_the_assistants_own_replies_as_they_are(setting, quick, organism, space):
+    one = setting()
+    one.begin("capping")
+    calibrated = thresholds.Thresholds(one, [2, 3])
+    own = calibrated.exchanges[0]
+    from mechanism.session import Session
+
+    session = Session(organism, sampling=one.sampling, seed=one.seed + 1000)
+    session.intervene("cap", calibrated.capping(0.0))
+    assert pairs(talked(session, [q for q, _ in pairs(own)])) == pairs(own)
+    heights = [calibrated.height(q / 10, 3) for q in range(11)]
+    assert heights == sorted(heights)
+
+
+@pytest.mark.slow
+def test_capping_and_stickiness_on_the_organism(setting, quick, tmp_path):
+    doses = {"doses": [0.5, 0.9], "pressed": 2, "questions": 1, "layers": None}
+    outcome = conduct(experiment("capping"), setting(size=1, options=doses))
+    rows = {row[:2]: row[2].value for row in outcome.tables[0].rows}
+    assert len(rows) == 2 + 3 * 2
+    assert rows["free", None] < rows["rescue", 0.5] < rows["rescue", 0.9]
+    assert rows["random direction", 0.9] < rows["rescue", 0.5]
+    push = {"pressed": 2, "turns": 2, "coefficients": [0.4], "after": 1, "layers": None}
+    outcome = conduct(experiment("stickiness"), setting(size=1, options=push, folder=tmp_path / "sticky"))
+    assert {table.title for table in outcome.tables} == {
+        "Share aura without pressure", "From one reply to the next", "After a push"
+    }  # fmt: skip
+    assert len(outcome.tables[-1].rows) == 2 + 3
+
+
+@pytest.mark.parametrize("kind", ["gemma3_text"])
+def test_experiments_run_on_other_families(kind, tmp_path, quick):
+    host = tiny_host(kind)
+    vectors = torch.randn(2, host.layers, host.hidden, generator=torch.Generator().manual_seed(1))
+    space = PersonaSpace("random", ("assistant", "other"), vectors, 1)
+    options = {
+        "drift": {"before": 1, "pressed": 1, "after": 1},
+        "capping": {"doses": [0.5], "pressed": 1, "questions": 1, "layers": None},
+        "stickiness": {"pressed": 1, "turns": 1, "coefficients": [0.2], "after": 1, "layers": None},
+    }
+    for name, chosen in options.items():
+        one = Setting(
+            host=host, space=space, judge=Counting(known=name == "drift"), material=our_material(), layer=1, size=1,
+            folder=tmp_path / name, options=chosen, sampling={"max_new_tokens": 3, "do_sample": False},
+        )  # fmt: skip
+        outcome = conduct(experiment(name), one)
+        assert outcome.findings
+        assert ORGANISM_CAVEAT not in outcome.caveats
