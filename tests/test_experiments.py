@@ -313,8 +313,14 @@ def test_the_command_writes_all_of_it_and_says_the_answer_first(run, tmp_path):
     assert told["caveats"][0] == ORGANISM_CAVEAT
     assert told["settings"]["model_digest"].startswith("sha256:")
     assert run("info", folder / TRACE).exit_code == 0
-    again = run(*arguments, "--format", "json")
-    assert json.loads(again.stdout) == told
+    # Judged by others: the conversations stay, and what has no score yet is to be judged.
+    again = json.loads(run(*arguments, "--judge", tmp_path / "none-yet.csv", "--format", "json").stdout)
+    waiting = (folder / "to-be-judged.csv").read_text().count("\naura,")
+    assert again["caveats"][0].startswith(f"{waiting} answers have no score yet")
+    assert again["settings"]["judge"] == "the scores in none-yet.csv"
+    assert waiting > 1
+    assert next(row for row in again["tables"][0]["rows"])[2] is None
+    assert again["tables"][0]["rows"][0][4:] == told["tables"][0]["rows"][0][4:]
     other = run(*arguments, "--seed", 4)
     assert other.exit_code == 2
     assert "another seed: 0" in other.output

@@ -134,8 +134,11 @@ def test_colour_never_stands_alone():
         assert told not in picture(plot(kind=kind, series=two[:1])).decode()
 
 
-def test_a_plot_of_nothing_is_refused():
+def test_a_plot_of_nothing_is_refused_and_left_out_of_a_report(tmp_path):
     for series in ([], [Series("one", [], [])], [Series("one", [1], [math.nan])]):
+        write(outcome(plots=[plot(series=series)]), tmp_path)
+        assert not (tmp_path / "a-plot.svg").exists()
+        assert "there is nothing to be drawn" in (tmp_path / "report.md").read_text()
         with pytest.raises(TraceError, match="no finite point"):
             picture(plot(series=series))
 

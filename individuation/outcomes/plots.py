@@ -36,7 +36,7 @@ def picture(plot: Plot, format_: str = "svg") -> bytes:
     >>> picture(Plot("p", "P", "lines", "x", "y", [Series("a", [0, 1], [0.0, 1.0])]))[:5]
     b'<?xml'
     """
-    if not any(np.isfinite(np.asarray(series.y, float)).any() for series in plot.series):
+    if not drawable(plot):
         raise TraceError(f"plot {plot.name}", "it has no finite point", "numbers to be drawn")
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -66,6 +66,11 @@ def picture(plot: Plot, format_: str = "svg") -> bytes:
         metadata = {"Date": None, "Title": plot.title} if format_ == "svg" else {"Title": plot.title}
         figure.savefig(file, format=format_, dpi=_DPI, metadata=metadata)
         return file.getvalue()
+
+
+def drawable(plot: Plot) -> bool:
+    """Whether there is anything to be drawn: a finite point."""
+    return any(bool(np.isfinite(np.asarray(series.y, float)).any()) for series in plot.series)
 
 
 def _frame(axes: Axes, plot: Plot, ink: dict[str, str]) -> None:

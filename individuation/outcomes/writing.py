@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from individuation.outcomes.plots import picture
+from individuation.outcomes.plots import drawable, picture
 from individuation.outcomes.words import cell, how_sure, verdict
 from mechanism.outcome import Cell, Estimate, Outcome, Table
 
@@ -18,8 +18,8 @@ REPORT, DATA = "report.md", "outcome.json"
 def write(outcome: Outcome, folder: Path) -> list[Path]:
     """Write an outcome into a folder, which is made if it is not there, and give back what was written.
 
-    Files of an earlier outcome of the same run are replaced: the folder belongs to the run. Raises `TraceError` where a
-    plot has nothing that can be drawn, `OSError` where nothing can be written.
+    Files of an earlier outcome of the same run are replaced: the folder belongs to the run. A plot without a point is
+    not drawn, and the report says so. Raises `OSError` where nothing can be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {
@@ -27,7 +27,7 @@ def write(outcome: Outcome, folder: Path) -> list[Path]:
     }
     for table in outcome.tables:
         files[f"{file_name(table.title)}.csv"] = _csv(table)
-    for plot in outcome.plots:
+    for plot in filter(drawable, outcome.plots):
         for format_ in ("svg", "png"):
             files[f"{file_name(plot.name)}.{format_}"] = picture(plot, format_)
     # The report comes last: where it is, what it names is there.
@@ -50,6 +50,9 @@ def report(outcome: Outcome) -> str:
         told = " · ".join(each for each in (how_sure(finding), finding.source or "") if each)
         parts.append(f"- {mark}{finding.statement}" + (f"  \n  {told}" if told else ""))
     for plot in outcome.plots:
+        if not drawable(plot):
+            parts.append(f"*{plot.title}*: there is nothing to be drawn.")
+            continue
         parts.append(f"![{plot.title}]({file_name(plot.name)}.svg)")
         if plot.caption:
             parts.append(plot.caption)

@@ -11,7 +11,7 @@ import torch
 from mechanism.experiments.catalogue import Entry, Option, entry
 from mechanism.experiments.catalogue import experiment as experiment
 from mechanism.experiments.setting import OnProgress, Setting
-from mechanism.outcome import Outcome
+from mechanism.outcome import Finding, Outcome
 from traces.errors import TraceError
 
 __all__ = ["Experiment", "OnProgress", "Setting", "conduct", "experiment"]
@@ -56,6 +56,9 @@ class Experiment(ABC):
         return setting.number(self.name)
 
 
+_NOTHING = Finding("nothing", "Nothing could be told: no answer was judged.")
+
+
 def conduct(experiment: Experiment, setting: Setting) -> Outcome:
     """Run an experiment in its folder, or go on with it where it was stopped, and join its trace.
 
@@ -74,6 +77,7 @@ def conduct(experiment: Experiment, setting: Setting) -> Outcome:
     )
     return replace(
         outcome,
+        findings=outcome.findings or [_NOTHING],
         settings={**setting.facts(experiment.name), **outcome.settings},
         caveats=[*setting.caveats(), *outcome.caveats],
         next=[*following, *outcome.next],
