@@ -114,7 +114,7 @@ def runs(tokens: Floats, mixture: Mixture, noise: TokenNoise, *, least: int = LE
     edges = np.append(np.arange(0, len(tokens) - piece + 1, piece), len(tokens))
     cuts = [0, len(edges) - 1]
     if len(mixture.regions) > 1 and len(edges) - 1 >= 2 * shortest:
-        cuts = _partition(tokens, edges, costs, shortest)
+        cuts = _joined(tokens, edges, _partition(tokens, edges, costs, shortest), costs)
     dice = np.random.default_rng(seed)
     while len(cuts) > 2:
         # The doubtful ones one by one: without one of them the others may be clear.
@@ -152,15 +152,18 @@ class _Costs:
         spread = gaussians.covariances[:, None] + noise.covariance / self.worth[:, None, None]
         self.apart = np.linalg.inv(spread)
         self.log_spread = np.linalg.slogdet(spread)[1]
+        self.log_outside = float(np.log(gaussians.noise) + gaussians.log_uniform + axes * np.log(2 * np.pi) / 2)
 
     def of(self, counts: Ints, sums: Floats) -> Floats:
-        """For runs of so many tokens [...] with these sums [..., axes]: [..., regions].
+        """For runs of so many tokens [...] with these sums [..., axes]: [..., regions + 1], the last for a mean that is
+        in none of them.
 
         What is the same for every cutting of a turn is left out.
         """
         means = sums / counts[..., None]
         within = self.within[counts] - self.worth[counts] * ((means @ self.inverse) * means).sum(axis=-1)
-        logs = np.full((*counts.shape, len(self.weights)), -np.inf)
+        logs = np.full((*counts.shape, len(self.weights) + 1), -np.inf)
+        logs[..., -1] = self.log_outside
         for component, region in enumerate(self.mixture.of_component):
             away = means - self.mixture.gaussians.means[component]
             squares = ((self.apart[component][counts] @ away[..., None])[..., 0] * away).sum(axis=-1)
@@ -172,23 +175,23 @@ class _Costs:
 
     def region(self, tokens: Floats) -> int:
         """The likeliest region of a run."""
-        return int(self.of(np.array([len(tokens)]), tokens.sum(axis=0)[None])[0].argmin())
+        return int(self.of(np.array([len(tokens)]), tokens.sum(axis=0)[None])[0, :-1].argmin())
 
     def chances(self, tokens: Floats) -> Floats:
         """How probable each region of a run is, and last none, before any run: as its share of the turns."""
-        costs, gaussians = self.of(np.array([len(tokens)]), tokens.sum(axis=0)[None])[0], self.mixture.gaussians
-        mean, axes = tokens.mean(axis=0), tokens.shape[1]
-        within = self.within[len(tokens)] - self.worth[len(tokens)] * float(mean @ self.inverse @ mean)
-        outside = np.log(gaussians.noise) + gaussians.log_uniform + axes * np.log(2 * np.pi) / 2
-        logs = np.append(np.log(self.weights) - 0.5 * (costs - within), outside)
+        costs = self.of(np.array([len(tokens)]), tokens.sum(axis=0)[None])[0]
+        logs = np.append(np.log(self.weights), 0.0) - 0.5 * costs
         shares: Floats = np.exp(logs - np.logaddexp.reduce(logs))
         return shares
 
 
 def _partition(tokens: Floats, edges: Ints, costs: _Costs, shortest: int) -> list[int]:
-    """The places in `edges` at which the likeliest cutting starts a run, and the end."""
+    """The places in `edges` at which the likeliest cutting starts a run, and the end.
+
+    A run that is in no region, such as one of unlike first tokens, goes with the one before it.
+    """
     sums = np.vstack([np.zeros(tokens.shape[1]), np.cumsum(tokens, axis=0)])[edges]
-    pieces, regions = len(edges) - 1, len(costs.mixture.regions)
+    pieces, regions = len(edges) - 1, len(costs.mixture.regions) + 1
     # What a cut has to be worth: its place and the other region are free (BIC).
     worth = len(tokens) / costs.noise.together
     penalty = 2 * np.log(max(worth, 2.0)) + 2 * np.log(regions)
@@ -206,11 +209,13 @@ def _partition(tokens: Floats, edges: Ints, costs: _Costs, shortest: int) -> lis
             total = paid + runs_of[:, region]
             chosen = int(total.argmin())
             best[end, region], back[end, region] = total[chosen], (starts[chosen], before[chosen])
-    cuts, place, region = [pieces], pieces, int(best[pieces].argmin())
+    found: list[tuple[int, int]] = []
+    place, region = pieces, int(best[pieces].argmin())
     while place > 0:
-        place, region = (int(each) for each in back[place, region])
-        cuts.append(place)
-    return cuts[::-1]
+        start, before = (int(each) for each in back[place, region])
+        found.append((start, region))
+        place, region = start, before
+    return [0, *(start for start, region in found[::-1] if start and region < regions - 1), pieces]
 
 
 def _by_chance(
@@ -232,8 +237,9 @@ def _gains(sizes: Ints, sums: Floats, costs: _Costs, shortest: int) -> Floats:
     left = costs.of(counts[:, shortest - 1 : -shortest], totals[:, shortest - 1 : -shortest])
     rest = counts[:, -1:] - counts[:, shortest - 1 : -shortest]
     right = costs.of(rest, totals[:, -1:] - totals[:, shortest - 1 : -shortest])
-    pairs = left[..., :, None] + right[..., None, :]
+    # Into a region from another: what is in none has not changed its persona.
+    pairs = left[..., :-1, None] + right[..., None, :-1]
     pairs[..., np.arange(pairs.shape[-1]), np.arange(pairs.shape[-1])] = np.inf
-    whole = costs.of(counts[:, -1], totals[:, -1]).min(axis=-1)
+    whole = costs.of(counts[:, -1], totals[:, -1])[..., :-1].min(axis=-1)
     found: Floats = whole - pairs.min(axis=(1, 2, 3))
     return found

@@ -26,7 +26,7 @@ VALLEY = 0.75
 LEAST = 8
 """A region is fitted to at least so many points."""
 
-_MOST = 8
+_MOST = 12
 _STEPS = 65
 _PATIENCE = 2  # so many mixtures of one component more may be worse before no more are tried
 

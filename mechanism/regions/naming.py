@@ -12,6 +12,9 @@ from mechanism.regions.gaussians import Floats
 from mechanism.regions.mixture import Mixture
 from traces.errors import TraceError, quoted
 
+ASSISTANT = "assistant"
+"""What the region is called that a model is in by default."""
+
 
 @dataclass(frozen=True, eq=False)
 class Roles:
@@ -57,7 +60,7 @@ def nearest(mixture: Mixture, region: int, roles: Roles, count: int = 3) -> list
 def names(mixture: Mixture, roles: Roles | None = None, given: Mapping[int, str] | None = None) -> tuple[str, ...]:
     """A name for each region, no two alike. `given` are the user's own, by the region's number from 1.
 
-    The region that the model is in without a role is called after the default. Every other is called after the role
+    The region that the model is in without a role is called assistant. Every other is called after the role
     with the largest share of its replies there (at least half of them), the nearest of those where several have it; or,
     where single replies are not known, after the nearest role within three standard deviations. A role names one region
     at most; a region that no role names stays region-1, region-2, ...
@@ -93,8 +96,9 @@ def _by_roles(mixture: Mixture, roles: Roles, chosen: dict[int, str]) -> None:
             if enough:
                 claims.append((-float(role == roles.default), -share, distance, region, role))
     for _, _, _, region, role in sorted(claims):
-        if region not in chosen and role not in chosen.values():
-            chosen[region] = role
+        name = ASSISTANT if role == roles.default else role
+        if region not in chosen and name not in chosen.values():
+            chosen[region] = name
 
 
 def _numbered(number: int) -> Sequence[str]:
