@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from mechanism.cache import ProvenanceCache
 from mechanism.cache_edit import CacheEdit, EditReport
 from mechanism.drift import Drift, compare, next_token_kl
+from mechanism.generation import generation_config, parameters_of, refused, seeded
 from mechanism.host import Host
 from mechanism.intervention import Intervention
 from mechanism.probe import Probes, Reader
@@ -173,14 +172,14 @@ class LocalServer:
         host = running.host
         if not ids and not held.ids:
             raise TraceError(f"server {self.name}", f"cache {cache} is empty", "tokens to go on from")
-        config = _generation_config(host, sampling)
+        config = generation_config(host, sampling)
         host.check_length(len(held.ids) + len(ids) + 1)
         prompt = torch.tensor([[*held.ids, *ids]], device=host.device)
         streamer = None if on_token is None else _Tokens(on_token)
         with (
             _whole(held, roles),
             torch.inference_mode(),
-            _seeded(sampling.seed, host.device),
+            seeded(sampling.seed, host.device),
             self._acting(running, held, interventions),
             self._reading(running, reading) as take,
             # With a cache that covers all tokens, transformers would silently process the whole prompt again on top.
@@ -195,13 +194,13 @@ class LocalServer:
                     streamer=streamer,
                 )
             except ValueError as error:
-                raise _refused(error) from None
+                raise refused(error) from None
             sampled = out[0, prompt.shape[1] :].tolist()
             again = 0 if ids else 1
             readings = take(again + len(ids) + len(sampled) - 1)[again:]
         held.ids += [*ids, *sampled[:-1]]
         held.roles += ["assistant"] * (len(sampled) - 1)
-        return Generated(tuple(sampled), readings, sampled[-1] in sampling.end_ids, _parameters(config))
+        return Generated(tuple(sampled), readings, sampled[-1] in sampling.end_ids, parameters_of(config))
 
     def fork(self, cache: str, at: int, new: str) -> None:
         """A cache that begins with entries of another (`Server.fork`)."""
@@ -340,69 +339,6 @@ def _all(reader: Reader, count: int) -> Readings:
     if len(readings) != count:
         raise RuntimeError(f"{len(readings)} tokens were read where {count} were processed")
     return readings
-
-
-@contextmanager
-def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Sampling from a seed, without touching the caller's own randomness."""
-    if seed is None:
-        yield
-        return
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-def _generation_config(host: Host, sampling: Sampling) -> GenerationConfig:
-    """Transformers' configuration from what the model ships and what the session asks for."""
-    config: GenerationConfig = GenerationConfig.from_model_config(host.model.config)
-    shipped: Any = getattr(host.model, "generation_config", None)
-    if shipped is not None:
-        config = GenerationConfig(**shipped.to_dict())
-    for name, value in sampling.parameters.items():
-        if name in _ONE_SEQUENCE and value not in (None, _ONE_SEQUENCE[name]):
-            found = f"{name} is {quoted(value)}"
-            raise TraceError("sampling", found, "what makes one reply, token by token, on a cache that is kept")
-    try:
-        unused = config.update(**dict(sampling.parameters))
-    except ValueError as error:
-        raise _refused(error) from None
-    if unused:
-        raise UnknownNameError("sampling", "parameter", next(iter(unused)), _PARAMETERS)
-    if sampling.end_ids:
-        config.eos_token_id = list(sampling.end_ids)
-    # Models just trained are saved without: every token would be processed again for each new one.
-    config.use_cache = True
-    if config.pad_token_id is None:
-        config.pad_token_id = host.tokenizer.pad_token_id if host.tokenizer.pad_token_id is not None else 0
-    return config
-
-
-_ONE_SEQUENCE: dict[str, Any] = {
-    "num_beams": 1, "num_return_sequences": 1, "return_dict_in_generate": False, "use_cache": True,
-    "prompt_lookup_num_tokens": None, "cache_implementation": None, "eos_token_id": None, "assistant_early_exit": None,
-}  # fmt: skip
-"""What has one value here, in a session as in a recording of it."""
-
-
-def _refused(error: ValueError) -> TraceError:
-    said = " ".join(str(error).split()).rstrip(".")
-    return TraceError("sampling", f"transformers refuses it: {said}", "parameters that `generate` takes")
-
-
-def _parameters(config: GenerationConfig) -> dict[str, Any]:
-    """What a reply was sampled with, where it says more than that nothing was done."""
-    told = {name: getattr(config, name, None) for name in _PARAMETERS}
-    greedy = not config.do_sample
-    return {
-        name: value
-        for name, value in told.items()
-        if value is not None and not (greedy and name in ("temperature", "top_k", "top_p", "min_p"))
-    }
-
-
-_PARAMETERS = ("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 class _Tokens(BaseStreamer):
