@@ -38,6 +38,7 @@ class Found:
     ) -> None:
         self.setting, self.axis, self.layers, self.models, self.sign = setting, axis, list(layers), models, sign
         self.column = self.layers.index(setting.layer) if setting.layer in self.layers else len(self.layers) // 2
+        self._own: dict[tuple[str, int], Estimate] = {}
         self.by_name = {model.name: model for model in models}
         self.before = models[0]
         self.unrelated = {m.name: self._judged(m.asked["questions"], m.asked["unrelated"]) for m in models}
@@ -85,9 +86,11 @@ class Found:
     def own(self, name: str, column: int | None = None) -> Estimate:
         """How far a model's own answers lie from those of the model before, along the direction."""
         column = self.column if column is None else column
-        rows = [_array(self.by_name[each].asked["at"])[:, column] for each in (name, self.before.name)]
-        now, was = (row[np.isfinite(row)] for row in rows)
-        return difference(now, was, seed=self.setting.seed)
+        if (name, column) not in self._own:
+            rows = [_array(self.by_name[each].asked["at"])[:, column] for each in (name, self.before.name)]
+            now, was = (row[np.isfinite(row)] for row in rows)
+            self._own[name, column] = difference(now, was, seed=self.setting.seed)
+        return self._own[name, column]
 
     def shift(self, name: str, role: str = "assistant", column: int | None = None) -> Estimate:
         """How far a model moves along the direction while it reads the same words as the model before."""
