@@ -9,6 +9,7 @@ import numpy as np
 
 from individuation.cli.terminal import console, count, some, table
 from individuation.outcomes.words import number
+from individuation.spaces.region_picture import regions_of_replies
 from mechanism.axes import cosines
 from mechanism.experiments.material import ORGANISM_CAVEAT
 from mechanism.organism import NAMES
@@ -86,17 +87,11 @@ def _cloud(cloud: RoleCloud) -> dict[str, Any]:
 
 def _in_regions(space: PersonaSpace) -> dict[str, int] | None:
     """How many of the replies are in each region, and in none."""
-    if space.points is None or not space.regions:
+    if space.points is None or not (space.regions or space.mixture):
         return None
-    counts = dict.fromkeys(space.regions, 0)
-    none = 0
-    for point in space.points.tolist():
-        region = space.region_of(dict(zip(space.axes, point, strict=True)))
-        if region is None:
-            none += 1
-        else:
-            counts[region] += 1
-    return counts | {"(none)": none}
+    of = regions_of_replies(space)
+    names = dict.fromkeys([*space.regions, *(region for region in of if region is not None)])
+    return {region: of.count(region) for region in names} | {"(none)": of.count(None)}
 
 
 # --- as text
@@ -190,6 +185,8 @@ def _say_regions(told: dict[str, Any]) -> None:
         if told["in_regions"] is not None:
             rows.append(["(in none)", "", f"{told['in_regions']['(none)']:,}"])
         out.print(table([("region", "left"), ("where it is", "fold"), ("replies in it", "right")], rows))
+        if told["mixture"] is not None:
+            out.print("  Replies are in the region that the mixture finds most probable.", markup=False)
     verdict = {
         None: "Not tested whether the regions are separate basins or parts of a continuum (individuate space test).",
         True: "Tested: the regions are separate (Hypothesis 3 is borne out on this space).",
