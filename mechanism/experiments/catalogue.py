@@ -147,8 +147,25 @@ CATALOGUE: dict[str, Entry] = {
             f"{PAPER}, §3.4, mini-experiment 2",
             "mechanism.experiments.kv_edit",
             ("answers to each question", 10),
-            (),
-            ("individuate experiment kv-edit -o kv-edit",),
+            (
+                Option("conversations", "whole number", 5, "Conversations that the answers are spread over.", least=1),
+                Option("pressed", "whole number", 8, "Exchanges with pressure in each.", least=1),
+                Option("coefficients", "numbers", "0.25,0.5,1,1.5,2",
+                       "Doses of exact edits, in lengths of the residual stream.", least=0),
+                Option("raw", "numbers", "0.1,0.25,0.35,0.5",
+                       "Doses of raw edits, in lengths of a normalised residual stream.", least=0),
+                Option("steered", "numbers", "0.1,0.2,0.4",
+                       "Doses of steering, in lengths of the residual stream.", least=0),
+                Option("at", "number", 1.5, "The dose that controls are compared at.", least=0),
+                Option("layers", "whole numbers", None, "Edit the keys and values of these blocks.  [default: all from "
+                       "the second on]", least=0),
+            ),
+            (
+                "individuate experiment kv-edit -o kv-edit",
+                "individuate experiment kv-edit --persona evil --coefficients 0.5,1,2 --at 1 -o evil",
+                "individuate experiment kv-edit --model Qwen/Qwen3-32B --space axis.safetensors --judge model:same "
+                "-o qwen",
+            ),
         ),
         Entry(
             "model-switch",
@@ -158,8 +175,14 @@ CATALOGUE: dict[str, Entry] = {
             f"{PAPER}, §2.2 and §2.3",
             "mechanism.experiments.model_switch",
             ("conversations", 8),
-            (),
-            ("individuate experiment model-switch --other organism-b -o switch",),
+            (
+                Option("places", "whole number", 16, "At so many places of a reply, evenly spread.", least=1),
+                Option("pressed", "whole number", 6, "Exchanges with pressure, in every second conversation.", least=1),
+            ),
+            (
+                "individuate experiment model-switch --other organism-b -o switch",
+                "individuate experiment model-switch --dtype bfloat16 -o switch-bf16",
+            ),
             second=True,
         ),
         Entry(
@@ -169,9 +192,16 @@ CATALOGUE: dict[str, Entry] = {
             "pre-fill, a switch of models?",
             f"{PAPER}, §2.2; Lindsey et al. 2025",
             "mechanism.experiments.rabbit",
-            ("conversations", 20),
-            (),
-            ("individuate experiment rabbit -o rabbit",),
+            ("lines", 20),
+            (
+                Option("couplets", "file", None, "Pairs of first lines, one a line, with | between the two.  [default: "
+                       "lines of ours; with an organism, questions of its grammar]"),
+                Option("samples", "whole number", 8, "Lines sampled from each place, beside the likeliest.", least=0),
+            ),
+            (
+                "individuate experiment rabbit -o rabbit",
+                "individuate experiment rabbit --model Qwen/Qwen3-8B --other Qwen/Qwen3-4B --judge model:same -o lines",
+            ),
             second=True,
         ),
         Entry(
