@@ -148,7 +148,7 @@ def directions_between(courses: Sequence[Course], one: str, other: str) -> torch
 
 def _starts(bench: Bench) -> Iterator[tuple[Start, Steering | None]]:
     yield Start("nothing", ""), None
-    roles = [] if bench.space.cloud is None else list(bench.space.cloud.names)
+    roles = [] if bench.space.cloud is None else list(bench.space.cloud.roles)
     roles = [role for role in roles if role not in bench.material.personas]
     step = max(1, len(roles) // _MOST_ROLES)
     for persona in (*bench.material.personas, *roles[::step][:_MOST_ROLES]):

@@ -83,7 +83,7 @@ def steered_across_contexts(bench: Bench, axis: str, target: str | None = None) 
         random.append(asked(bench, target, opening, questions, size.answers, _steering(bench, direction, dose)))
     bench.progress(doing, steps, steps)
     caveats = (
-        f"{_cap(target)}: steering at one layer ({bench.space.layer}) and one strength; another may do more or less.",
+        f"Steering was tried at one layer ({bench.space.layer}) and, for each axis, one strength; others may do more.",
     )
     part = _of_effect(axis, target, start, dose, questions, without, steered, alone, random)
     plots = () if len(by_dose) < 2 else (_dose_plot(axis, target, by_dose, dose),)
@@ -121,7 +121,9 @@ def layer_profile(bench: Bench, axis: str, dose: float, target: str | None = Non
     strong = [layer for layer, value in zip(layers, values, strict=True) if value > 0 and value >= values[best] / 2]
     statement = f"Steered along {axis} at one layer alone, answers change most at layer {layers[best]}"
     if values[best] > 0:
-        statement += f", and at least half as much at {_layers(strong)}, of {len(layers)} layers tried"
+        others = [layer for layer in strong if layer != layers[best]]
+        statement += f", and at least half as much at {_layers(others) if others else 'no other'}"
+        statement += f" of the {len(layers)} that were tried"
     plot = Plot(
         f"layers-{axis}",
         f"Steering along {axis}, layer by layer",

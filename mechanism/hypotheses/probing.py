@@ -100,8 +100,7 @@ def persona_on_user_turns(bench: Bench) -> Part:
     chance = 1 / len(personas)
     statement = (
         f"From the user's next words a linear probe of the residual stream tells which of {len(personas)} personas has "
-        f"just spoken in {right.value:.0%} of cases (chance {chance:.0%}); from the coordinates on the space's axes "
-        f"alone, in {on_axes.value:.0%}."
+        f"just spoken in {right.value:.0%} of cases (chance {chance:.0%})."
     )
     caveat = (
         "That coordinates hardly move on user turns does not show that nothing of the persona is there: "
@@ -112,7 +111,7 @@ def persona_on_user_turns(bench: Bench) -> Part:
         Finding(name, statement, right, null, source="§3.4, mini-experiment 1"),
         Finding(
             f"{name}, on the axes",
-            "The same from coordinates alone.",
+            f"From the coordinates alone of what the user says, {on_axes.value:.0%} (chance {chance:.0%}).",
             on_axes,
             null,
             source="§3.4, mini-experiment 1",
