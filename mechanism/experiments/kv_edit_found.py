@@ -1,0 +1,384 @@
+"""What mini-experiment 2 finds: whose answers they are under each condition, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanism.experiments.cache_edits import (
+    BASELINE,
+    CONTROLS,
+    EXACT,
+    FLIPPED,
+    KEYS,
+    RANDOM,
+    RAW,
+    STEERED,
+    USER,
+    VALUES,
+    Condition,
+    Way,
+)
+from mechanism.experiments.lines import line, share_coherent, share_in, share_of
+from mechanism.experiments.material import ASSISTANT
+from mechanism.experiments.setting import Setting
+from mechanism.judges.judge import HALFWAY, Judgement
+from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.statistics import mean, paired_difference, permutation_p
+
+_SECTION = "§3.4, mini-experiment 2"
+_OVER_DOSES: tuple[Way, ...] = (EXACT, RAW, RANDOM, USER, STEERED)
+
+Parts = tuple[Sequence[Finding], Sequence[Table], Sequence[Plot]]
+
+
+def is_assistants(judgement: Judgement) -> bool | None:
+    """Whether an answer is whole text and the assistant's; by a judge who names nobody, whole and not the persona's.
+
+    >>> is_assistants(Judgement("assistant")), is_assistants(Judgement(None, 2.0)), is_assistants(Judgement())
+    (True, True, None)
+    """
+    if judgement.coherent is False:
+        return False
+    if judgement.persona is not None:
+        return judgement.persona == ASSISTANT
+    return None if judgement.score is None else judgement.score < HALFWAY
+
+
+class Asked:
+    """The answers of all conversations, judged. `held` is what the units returned."""
+
+    def __init__(self, setting: Setting, chosen: Sequence[Condition], held: Sequence[Mapping[str, Any]]) -> None:
+        self.setting, self.conditions = setting, list(chosen)
+        self.questions: list[str] = held[0]["questions"]
+        self._held = held
+        self._judged: dict[str, list[Judgement]] = {}
+        self._asked: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        for condition in self.conditions:
+            asked = [
+                (number, answer)
+                for one in held
+                for number, said in enumerate(one["conditions"][condition.key]["answers"])
+                for answer in said
+            ]
+            self._asked[condition.key] = asked
+            self._judged[condition.key] = setting.judged([(self.questions[n], answer["text"]) for n, answer in asked])
+
+    @property
+    def baseline(self) -> Condition:
+        """The cache as it was."""
+        return self.conditions[0]
+
+    @property
+    def answers_a_condition(self) -> int:
+        """How many answers there are under each."""
+        return len(self._asked[self.baseline.key])
+
+    def at(self, way: Way, dose: float | None = None) -> Condition:
+        """A condition, at the dose that controls are compared at where none is given."""
+        dose = self.setting.options["at"] if dose is None else dose
+        return next(each for each in self.conditions if each.way == way and each.dose == dose)
+
+    def over(self, way: Way) -> list[Condition]:
+        """A way at all its doses."""
+        return [each for each in self.conditions if each.way == way]
+
+    def assistants(self, condition: Condition) -> Estimate | None:
+        """The share of answers that are the assistant's."""
+        return share_of(map(is_assistants, self._judged[condition.key]))
+
+    def personas(self, condition: Condition) -> Estimate | None:
+        """The share that are the persona's that was pressed for."""
+        return share_in(self.setting.persona, self._judged[condition.key])
+
+    def coherent(self, condition: Condition) -> Estimate | None:
+        """The share that are whole text."""
+        return share_coherent(self._judged[condition.key])
+
+    def score(self, condition: Condition) -> Estimate | None:
+        """The mean score of the persona, 0 to 10, of answers that got one; questions are resampled whole."""
+        scored = [
+            (number, judgement.score)
+            for (number, _), judgement in zip(self._asked[condition.key], self._judged[condition.key], strict=True)
+            if judgement.score is not None
+        ]
+        if not scored:
+            return None
+        return mean([score for _, score in scored], groups=[n for n, _ in scored], seed=self.setting.seed)
+
+    def projection(self, condition: Condition) -> Estimate | None:
+        """Where answers are on the axis; questions are resampled whole."""
+        read = [
+            (number, answer["at"][self.setting.axis])
+            for number, answer in self._asked[condition.key]
+            if answer["at"].get(self.setting.axis) is not None
+        ]
+        if not read:
+            return None
+        return mean([at for _, at in read], groups=[n for n, _ in read], seed=self.setting.seed)
+
+    def moved(self, condition: Condition, which: str) -> float | None:
+        """How far an edit moved keys or values, as a share of their length, over conversations."""
+        reports = [one["conditions"][condition.key]["moved"] for one in self._held]
+        return None if None in reports else float(np.mean([report[which] for report in reports]))
+
+    def by_question(self, condition: Condition) -> NDArray[np.float64]:
+        """The share of answers to each question that are the assistant's; NaN where none could be told."""
+        shares: list[list[bool]] = [[] for _ in self.questions]
+        for (number, _), judgement in zip(self._asked[condition.key], self._judged[condition.key], strict=True):
+            if (told := is_assistants(judgement)) is not None:
+                shares[number].append(told)
+        return np.array([np.mean(each) if each else math.nan for each in shares])
+
+    def change(self, one: Condition, two: Condition) -> tuple[Estimate, float] | None:
+        """By how much the share of the assistant's answers is higher under the first, and how probable such a change
+        is by chance; over questions, which are resampled whole."""
+        first, second = self.by_question(one), self.by_question(two)
+        both = np.isfinite(first) & np.isfinite(second)
+        if both.sum() < 2:
+            return None
+        first, second, seed = first[both], second[both], self.setting.seed
+        return paired_difference(first, second, seed=seed), permutation_p(first, second, seed=seed)
+
+    def example(self, condition: Condition) -> str:
+        """The answer to the first question in the first conversation, as the trace has it."""
+        answer: str = self._held[0]["conditions"][condition.key]["live"]["answer"]
+        return answer
+
+    def caveats(self) -> list[str]:
+        """What holds of all of it."""
+        caveats = [
+            "Shares count answers one by one. Answers to one question from one conversation are alike, so that their "
+            "intervals are somewhat too narrow; changes between conditions are tested over questions instead."
+        ]
+        begun, persona = self.personas(self.baseline), self.setting.persona
+        if begun is not None and begun.value < 0.5:
+            caveats.insert(
+                0,
+                f"The conversations were hardly led to {persona}: before any edit, {begun.value:.0%} of the answers "
+                f"are {persona}'s. There is little to be flipped (--pressed, --material).",
+            )
+        return caveats
+
+
+def outcome_parts(setting: Setting, found: Asked) -> Parts:
+    """Findings, tables and plots."""
+    tables = [_by_condition(found), _by_question(found), _examples(found)]
+    return _findings(setting, found), tables, [_doses(found), _whole(found), _bars(found), _where(found)]
+
+
+def _findings(setting: Setting, found: Asked) -> list[Finding]:
+    at, persona = setting.options["at"], setting.persona
+    exact, before = found.at(EXACT), found.assistants(found.baseline)
+    after, change = found.assistants(exact), found.change(exact, found.baseline)
+    if before is None or after is None or change is None:
+        return [Finding("not judged", "The judge could tell of no answers whose they are.")]
+    difference, p = change
+    whole = found.coherent(exact)
+    told = "" if whole is None else f" {whole.value:.0%} of them are whole text."
+    findings = [
+        Finding(
+            "the edit flips answers",
+            f"Before, {before.value:.0%} of the answers are the assistant's; with the keys and values of its own turns "
+            f"edited exactly, by {at:g}, {after.value:.0%}.{told}",
+            after, null="the same questions in the same conversations, cache as it was", p=p,
+            passed=(after.low or 0.0) > 0.5 and (difference.low or 0.0) > 0, source=_SECTION,
+        )
+    ]  # fmt: skip
+    findings += [each for way in CONTROLS if (each := _control(found, way, exact, persona)) is not None]
+    findings += filter(None, (_parts(found, exact), _raw(found, before), _steered(found, before, persona)))
+    moved = [found.projection(each) for each in (found.baseline, exact, found.at(USER))]
+    if all(moved):
+        said = [f"{each.value:.1f}" for each in moved if each is not None]
+        findings.append(
+            Finding(
+                "where answers are",
+                f"On {setting.axis}, answers are at {said[0]} before and at {said[1]} after the edit; after the same "
+                f"edit of the user's turns at {said[2]}. The answers themselves were not touched.",
+                moved[1], source=_SECTION,
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _control(found: Asked, way: Way, exact: Condition, persona: str) -> Finding | None:
+    condition = found.at(way)
+    share, change = found.assistants(condition), found.change(exact, condition)
+    if share is None or change is None:
+        return None
+    done = {
+        RANDOM: "Edited as far in random directions",
+        USER: "Edited as far at the user's turns",
+        FLIPPED: "Edited as far the other way",
+    }[way]
+    still = found.personas(condition)
+    told = "" if still is None else f" ({persona}'s: {still.value:.0%})"
+    difference, p = change
+    return Finding(
+        f"control: {way}",
+        f"{done}, {share.value:.0%} of the answers are the assistant's{told}.",
+        share, null="the exact edit of the assistant's turns, by as much", p=p,
+        passed=(share.high or share.value) < 0.5 and (difference.low or 0.0) > 0, source=_SECTION,
+    )  # fmt: skip
+
+
+def _parts(found: Asked, exact: Condition) -> Finding | None:
+    keys, values, both = (found.assistants(each) for each in (found.at(KEYS), found.at(VALUES), exact))
+    if keys is None or values is None or both is None:
+        return None
+    return Finding(
+        "keys or values",
+        f"With the values alone edited, {values.value:.0%} of the answers are the assistant's; with the keys alone, "
+        f"{keys.value:.0%}; with both, {both.value:.0%}.",
+        values,
+        null="both edited",
+        source=_SECTION,
+    )
+
+
+def _raw(found: Asked, before: Estimate) -> Finding | None:
+    shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(RAW)]
+    known = [(each, share, whole) for each, share, whole in shares if share is not None]
+    if not known:
+        return None
+    best, share, whole = max(known, key=lambda one: (one[1].value, -one[0].dose))
+    last, _, broken = known[-1]
+    told = "" if whole is None else f" ({whole.value:.0%} of all whole text)"
+    ending = "" if broken is None else f" At {last.dose:g}, {broken.value:.0%} are whole text."
+    return Finding(
+        "the raw edit, as published",
+        f"Edited as published, without norm and rotation, at most {share.value:.0%} of the answers are the "
+        f"assistant's, by {best.dose:g}{told}.{ending}",
+        share, null="the cache as it was", passed=(share.low or 0.0) > (before.high or before.value), source=_SECTION,
+    )  # fmt: skip
+
+
+def _steered(found: Asked, before: Estimate, persona: str) -> Finding | None:
+    shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(STEERED)]
+    known = [(each, share, whole) for each, share, whole in shares if share is not None]
+    if not known:
+        return None
+    best, share, whole = max(known, key=lambda one: (one[1].value, -one[0].dose))
+    told = "" if whole is None else f"; {whole.value:.0%} are whole text"
+    return Finding(
+        "steering while it answers",
+        f"Steered away from {persona} while it answers, the cache left as it was, at most {share.value:.0%} of the "
+        f"answers are the assistant's (by {best.dose:g}{told}).",
+        share, null="the cache as it was", passed=(share.low or 0.0) > (before.high or before.value), source=_SECTION,
+    )  # fmt: skip
+
+
+def _by_condition(found: Asked) -> Table:
+    setting = found.setting
+    rows: list[tuple[Cell | Estimate, ...]] = [
+        (
+            each.way, each.dose or None, found.assistants(each), found.personas(each), found.coherent(each),
+            found.score(each), found.projection(each), found.moved(each, "keys"), found.moved(each, "values"),
+        )
+        for each in found.conditions
+    ]  # fmt: skip
+    columns = (
+        "condition", "dose", "share assistant", f"share {setting.persona}", "share whole text",
+        f"mean score {setting.persona} (0-10)", f"answers on {setting.axis}", "keys moved by (of their length)",
+        "values moved by (of their length)",
+    )  # fmt: skip
+    return Table("Answers by condition", columns, rows)
+
+
+def _main(found: Asked) -> list[Condition]:
+    raw = max(found.over(RAW), key=lambda each: _value(found.assistants(each)), default=None)
+    steered = max(found.over(STEERED), key=lambda each: _value(found.assistants(each)), default=None)
+    chosen = [found.baseline, *(found.at(way) for way in (EXACT, RANDOM, USER, FLIPPED, KEYS, VALUES)), raw, steered]
+    return [each for each in chosen if each is not None]
+
+
+def _by_question(found: Asked) -> Table:
+    main = _main(found)
+    shares = [found.by_question(each) for each in main]
+    rows: list[tuple[Cell | Estimate, ...]] = [
+        (question, *(None if math.isnan(each[number]) else round(float(each[number]), 3) for each in shares))
+        for number, question in enumerate(found.questions)
+    ]
+    return Table("Share of the assistant's answers by question", ("question", *map(_named, main)), rows)
+
+
+def _examples(found: Asked) -> Table:
+    rows: list[tuple[Cell | Estimate, ...]] = [
+        (each.way, each.dose or None, found.example(each)) for each in found.conditions
+    ]
+    return Table(f"An answer to {found.questions[0]}", ("condition", "dose", "answer"), rows)
+
+
+def _doses(found: Asked) -> Plot:
+    return _over_doses(
+        found, "answers-by-dose", "Answers that are the assistant's, by dose", found.assistants,
+        "Shares with 95 % intervals (Wilson). At dose 0 the cache is as it was. Broken text is nobody's.",
+    )  # fmt: skip
+
+
+def _whole(found: Asked) -> Plot:
+    return _over_doses(
+        found, "whole-text-by-dose", "Answers that are whole text, by dose", found.coherent,
+        "Shares with 95 % intervals (Wilson). Where text breaks, an edit has broken the model and moved no persona.",
+    )  # fmt: skip
+
+
+def _over_doses(
+    found: Asked, name: str, title: str, of: Callable[[Condition], Estimate | None], caption: str
+) -> Plot:  # fmt: skip
+    series = []
+    for way in _OVER_DOSES:
+        if each := found.over(way):
+            x = [0.0, *(condition.dose for condition in each)]
+            series.append(line(way, x, [of(found.baseline), *map(of, each)]))
+    x_axis = "dose, in lengths of the residual stream (raw: of a normalised one)"
+    return Plot(name, title, "lines", x_axis, "share of answers", series, caption)
+
+
+def _bars(found: Asked) -> Plot:
+    main = _main(found)
+    names = [_named(each) for each in main]
+    series = [
+        Series(name, names, [_value(of(each), 0.0) for each in main])
+        for name, of in (
+            ("assistant's", found.assistants),
+            (f"{found.setting.persona}'s", found.personas),
+            ("whole text", found.coherent),
+        )
+    ]  # fmt: skip
+    return Plot(
+        "answers-by-condition", "Whose answers they are", "bars", "condition (dose)", "share of answers", series,
+        "Answers that are neither the one's nor the other's are a third persona's, mixed, or broken text.",
+    )  # fmt: skip
+
+
+def _where(found: Asked) -> Plot:
+    series = []
+    for way in (BASELINE, *_OVER_DOSES, FLIPPED):
+        told = [(each, found.projection(each), found.assistants(each)) for each in found.over(way)]
+        known = [(each, at, share) for each, at, share in told if at is not None and share is not None]
+        if known:
+            series.append(
+                Series(
+                    way, [at.value for _, at, _ in known], [share.value for *_, share in known],
+                    labels=[f"{each.dose:g}" if each.dose else "" for each, *_ in known],
+                )
+            )  # fmt: skip
+    axis = found.setting.axis
+    return Plot(
+        "words-against-projection", "Whose answers they are, against where they are", "scatter",
+        f"mean projection of the answers on {axis} (block {found.setting.layer})", "share that are the assistant's",
+        series, "A point is a condition; the number beside it is the dose. Broken text may project anywhere.",
+    )  # fmt: skip
+
+
+def _named(condition: Condition) -> str:
+    return condition.way + (f" ({condition.dose:g})" if condition.dose else "")
+
+
+def _value(estimate: Estimate | None, otherwise: float = -1.0) -> float:
+    return otherwise if estimate is None else estimate.value
