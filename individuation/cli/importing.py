@@ -41,7 +41,8 @@ def import_(context: click.Context, files: tuple[str, ...], output: str, prefix:
     """Import recordings and trace files into a trace.db (or convert them to a trace file).
 
     Formats are recognised by content: trace files in YAML or JSON, trace.db,
-    and the result files of the published mini-experiments.
+    and the result files of the published mini-experiments (JSON; the table of
+    the second as CSV).
     In one trace a name means one thing: models, servers, probes and spaces of the same name must agree,
     conversations must differ.
     """
