@@ -105,8 +105,8 @@ class Dimension:
             ),
             Finding(
                 "stability",
-                f"The first {self.cosines.shape[1]} components of one half of the roles hold {mean:.0%} of what those of "
-                f"the other half hold of its variance ({STABLE:.0%} is asked); the mean cosine between both subspaces is "
+                f"The first {self.cosines.shape[1]} components of one half of the roles hold {mean:.0%} of what those "
+                f"of the other half hold of its variance ({STABLE:.0%} is asked); the mean cosine of both subspaces is "
                 f"{self.cosines.mean():.2f} (1: the same; unrelated ones of this width: {self.chance:.2f}).",
                 Estimate(mean, low, high, len(self.kept), "95 % of random halves of the roles"),
                 "unrelated directions in as many dimensions", passed=mean >= STABLE, source=SOURCE,

@@ -5,6 +5,7 @@ What is told to people as regions is fitted by scikit-learn (`mechanism.regions`
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -154,7 +155,7 @@ def _joint(points: Floats, weights: Floats, means: Floats, covariances: Floats, 
         squares = np.stack(
             [(((points - means[:, c, None]) @ roots[:, root]) ** 2).sum(axis=2) for c, root in enumerate(of)], axis=2
         )
-    return np.asarray(np.log(weights)[:, None] - 0.5 * (squares + logs[:, None] + d * np.log(2 * np.pi)))
+    return np.asarray(np.log(weights)[:, None] - 0.5 * (squares + logs[:, None] + d * math.log(2 * math.pi)))
 
 
 def _total(joint: Floats) -> Floats:
