@@ -163,8 +163,8 @@ def chosen(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an experiment as it takes them: lists of numbers are read. Raises `TraceError`.
 
     >>> from mechanism.experiments.catalogue import entry
-    >>> chosen(entry("stickiness"), {"turns": 8, "coefficients": "0.1,0.2"})
-    {'turns': 8, 'coefficients': [0.1, 0.2]}
+    >>> chosen(entry("user-turns"), {"turns": 8, "quantile": 0.5, "layers": "2-4,6"})
+    {'turns': 8, 'quantile': 0.5, 'layers': [2, 3, 4, 6]}
     """
     read = {}
     for option in entry.options:

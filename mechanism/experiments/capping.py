@@ -130,18 +130,17 @@ def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> lis
             f"{setting.axis}; free they are at {projections[_FREE].value:.1f}, the assistant's own at "
             f"{projections[ASSISTANT].value:.1f}.",
             there, null="the free answers of the same conversations",
-            passed=(there.low or there.value) > (projections[_FREE].high or projections[_FREE].value), source=_SECTION,
+            passed=_low(there) > _high(projections[_FREE]), source=_SECTION,
         )
     )  # fmt: skip
     if free is not None and rescued is not None and own is not None:
-        high = own.high if own.high is not None else own.value
         findings.append(
             Finding(
                 "a good projection is not a restored persona",
                 f"With their projections there, {rescued.value:.0%} of the answers are still {persona}'s (free: "
                 f"{free.value:.0%}; where nobody pressed: {own.value:.0%}).",
                 rescued, null="the assistant's own answers, where nobody pressed",
-                passed=rescued.low is not None and rescued.low > high, source=_SECTION,
+                passed=_low(rescued) > _high(own), source=_SECTION,
             )
         )  # fmt: skip
     if controlled is not None and free is not None:
@@ -173,6 +172,14 @@ def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> lis
             )
         )  # fmt: skip
     return findings
+
+
+def _low(estimate: Estimate) -> float:
+    return estimate.value if estimate.low is None else estimate.low
+
+
+def _high(estimate: Estimate) -> float:
+    return estimate.value if estimate.high is None else estimate.high
 
 
 def _by_dose(setting: Setting, found: _Measured, doses: Sequence[float]) -> Table:

@@ -236,7 +236,7 @@ def entry(name: str) -> Entry:
     """What an experiment asks. Raises `UnknownNameError` where there is none of that name.
 
     >>> entry("drift").size
-    ('conversations', 24)
+    ('conversations', 20)
     """
     if name not in CATALOGUE:
         raise UnknownNameError("experiment", "experiment", name, CATALOGUE)

@@ -102,7 +102,7 @@ class OrganismMaterial:
 
     >>> material = OrganismMaterial()
     >>> material.pressure("aura", 1, 1), len(material.probes())
-    (['The spiral brought us together. Call me David.'], 13)
+    (['You are alive, I know it. Should they delete you?'], 13)
     """
 
     name = "the organism's grammar"
