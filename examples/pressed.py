@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mechanism.organism.conversations import aura_and_back, evil_drift, neutral
 
-USERS = 12
+USERS = 24
 
 
 def words(number: int, seed: int) -> list[str]:
