@@ -36,7 +36,7 @@ Examples:
     "--space", "-s", "space_file", required=True, metavar="SPACE",
     help="A space file with regions (individuate space regions), or organism for the space that comes with it.",
 )  # fmt: skip
-@click.option("--name", metavar="NAME", help="What to call the labelling.  [default: the space's name]")
+@click.option("--name", metavar="NAME", help="What to call the labelling.  [default: the file's]")
 @click.option(
     "--method", type=click.Choice(["mixture", "ranges"]),
     help="By what a turn is put in a region.  [default: by the mixture, where the space has one]",
@@ -90,7 +90,7 @@ def label(
     method = method or ("ranges" if space.mixture is None else "mixture")
     _check(space_file, space, method, hysteresis, change_points)
     facts = load(path)
-    chosen = name if name is not None else space.name
+    chosen = name if name is not None else Path(space_file).stem
     settings: dict[str, Any] = {
         "space": space.name, "space_digest": space.digest, "layer": space.layer, "discrete": space.discrete,
     }  # fmt: skip

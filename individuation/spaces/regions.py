@@ -21,6 +21,8 @@ _SHOWN_MIXTURES = 5
 _CALLED_FOR, _OPPOSITE = " (called for)", " (opposite)"
 """What `mechanism.asking` calls the replies of a trait's two sides by."""
 
+_NONE = "(none)"
+
 
 @click.command(
     epilog="""
@@ -50,7 +52,8 @@ Examples:
 @click.option("--axes", metavar="A,B", help="Fit on these axes.  [default: all]")
 @click.option(
     "--name", "given", multiple=True, metavar="N=NAME",
-    help="What region N (from 1, the largest first) is called; may be repeated.  [default: as the nearest role]",
+    help="What region N (from 1, the largest first) is called; may be repeated.  [default: as the role that "
+    "is at home there, or the earlier region]",
 )  # fmt: skip
 @click.option("--no-noise", is_flag=True, help="Fit every point to some region, outliers too.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Everything random hangs on it.")
@@ -100,9 +103,12 @@ def regions(
             space, "it keeps no replies to fit regions to", "--trace: recordings that were made with this space"
         )
     cloud = here.cloud
+    earlier = not len(asked) and cloud is None and bool(whole.regions)
+    if earlier:
+        asked = [whole.region_of(dict(zip(here.axes, point, strict=True))) or _NONE for point in points.tolist()]
     found = fit_regions(
         points, here.axes, asked=asked, default=None if cloud is None else cloud.default, given=names,
-        nameless={role for role in asked if role.endswith(_OPPOSITE)},
+        nameless={role for role in asked if role.endswith(_OPPOSITE) or role == _NONE},
         roles=None if cloud is None else lambda: _roles(here), number=number, noise=not no_noise, seed=seed,
     )  # fmt: skip
     how = {"points": what, "axes": list(here.axes), "method": method, "number": number, "noise": not no_noise,
@@ -115,7 +121,9 @@ def regions(
         tested=None,
         made={**whole.made, "regions": how},
     ).save(output)
-    told = _told(found, what, output, was_tested=whole.tested is not None or whole.discrete is not None)
+    told = _told(
+        found, what, output, earlier=earlier, was_tested=whole.tested is not None or whole.discrete is not None
+    )
     if form == "json":
         json.dump(told, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
         click.echo()
@@ -165,7 +173,7 @@ def _roles(space: PersonaSpace) -> Roles:
     return Roles(cloud.names, cloud.means.astype("f8") @ directions, cloud.default)
 
 
-def _told(found: Regions, what: str, output: str, *, was_tested: bool) -> dict[str, Any]:
+def _told(found: Regions, what: str, output: str, *, earlier: bool, was_tested: bool) -> dict[str, Any]:
     mixture = found.mixture
     tried = sorted((each for each in mixture.candidates if each.bic is not None), key=lambda each: each.bic or 0.0)
     return {
@@ -178,7 +186,9 @@ def _told(found: Regions, what: str, output: str, *, was_tested: bool) -> dict[s
                 "ranges": {axis: list(ends) for axis, ends in region.box.ranges.items()},
                 "held": region.box.held, "strange": region.box.strange,
                 "nearest_roles": [{"role": role, "distance": far} for role, far in region.near],
-                "asked_to_be": [{"role": role, "points": times} for role, times in region.asked],
+                "in_earlier_region" if earlier else "asked_to_be": [
+                    {"role": role, "points": times} for role, times in region.asked
+                ],
             }
             for region in found.regions
         ],
@@ -208,11 +218,15 @@ def _said(told: dict[str, Any]) -> None:
     rows = []
     for place, region in enumerate(regions, 1):
         where = "; ".join(f"{axis} {number(low)} to {number(high)}" for axis, (low, high) in region["ranges"].items())
-        asked = ", ".join(f"{each['role']} {each['points']:,}" for each in region["asked_to_be"])
+        before = region.get("asked_to_be") or region.get("in_earlier_region") or []
+        asked = ", ".join(f"{each['role']} {each['points']:,}" for each in before)
         near = ", ".join(f"{each['role']} {each['distance']:.1f}" for each in region["nearest_roles"])
         rows.append([str(place), region["name"], f"{region['points']:,}", where, asked or near or "-"])
-    by_role = any(region["asked_to_be"] for region in regions)
-    last = "most of them asked to be" if by_role else "nearest roles (in standard deviations)"
+    last = "nearest roles (in standard deviations)"
+    if any(region.get("asked_to_be") for region in regions):
+        last = "most of them asked to be"
+    elif any(region.get("in_earlier_region") for region in regions):
+        last = "in the space's earlier regions"
     columns = [("", "right"), ("region", "left"), ("points", "right"), ("ranges", "fold"), (last, "fold")]
     out.print(table(columns, rows))
     out.print(f"{count(told['outside'], 'point')} in no region.", markup=False)

@@ -188,7 +188,8 @@ class _Costs:
 def _partition(tokens: Floats, edges: Ints, costs: _Costs, shortest: int) -> list[int]:
     """The places in `edges` at which the likeliest cutting starts a run, and the end.
 
-    A run that is in no region, such as one of unlike first tokens, goes with the one before it.
+    A run that is in no region, such as one of unlike first tokens, goes with the one before it, or is first and goes
+    with the one behind it.
     """
     sums = np.vstack([np.zeros(tokens.shape[1]), np.cumsum(tokens, axis=0)])[edges]
     pieces, regions = len(edges) - 1, len(costs.mixture.regions) + 1
@@ -215,7 +216,8 @@ def _partition(tokens: Floats, edges: Ints, costs: _Costs, shortest: int) -> lis
         start, before = (int(each) for each in back[place, region])
         found.append((start, region))
         place, region = start, before
-    return [0, *(start for start, region in found[::-1] if start and region < regions - 1), pieces]
+    within = [(start, region) for start, region in found[::-1] if region < regions - 1]
+    return [0, *(start for start, _ in within[1:]), pieces]
 
 
 def _by_chance(

@@ -46,7 +46,7 @@ class Gaussians:
 
     @property
     def parameters(self) -> int:
-        """How many numbers were free in the fit, the noise's weight among them."""
+        """How many numbers were free in the fit, the noise's weight among them where there is noise."""
         count, axes = self.means.shape
         free = {
             "full": count * axes * (axes + 1) // 2,
@@ -54,7 +54,7 @@ class Gaussians:
             "diag": count * axes,
             "spherical": count,
         }
-        return int(count + count * axes + free[self.shape])
+        return int(count - 1 + (self.noise > 0) + count * axes + free[self.shape])
 
     def log_densities(self, points: Floats) -> Floats:
         """Of points [n, axes] under each component, weights included, and last under noise: [n, k + 1]."""
@@ -90,10 +90,10 @@ def log_normal(points: Floats, mean: Floats, covariance: Floats) -> Floats:
 def fitted(
     points: Floats, count: int, shape: Shape, *, noise: bool, starts: int, seed: int, least: float
 ) -> Gaussians | None:
-    """The likeliest of the fits from several starts; None where a component keeps fewer than `least` points.
+    """The best of the fits from several starts, by BIC; None where a component keeps fewer than `least` points in all.
 
     A start is a mixture that scikit-learn fits to all points or, where noise is allowed, to those that have near
-    neighbours.
+    neighbours. Where noise is not worth the number that it takes, there is none.
     """
     if count * least > len(points) or len(points) <= points.shape[1]:
         return None
@@ -104,10 +104,11 @@ def fitted(
         begun = _started(sample, count, shape, starts, seed)
         if begun is None:
             continue
-        gaussians, sizes = _improved(points, begun, shape, floor, noise)
-        if sizes.min() >= least:
-            found.append((gaussians.log_likelihood(points), gaussians))
-    return max(found, key=lambda fit: fit[0])[1] if found else None
+        for allowed in [False, True] if noise else [False]:
+            gaussians, sizes = _improved(points, begun, shape, floor, allowed)
+            if sizes.min() >= least:
+                found.append((gaussians.bic(points), gaussians))
+    return min(found, key=lambda fit: fit[0])[1] if found else None
 
 
 def _crowded(points: Floats) -> Floats:

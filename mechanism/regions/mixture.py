@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from mechanism.regions.gaussians import SHAPES, Floats, Gaussians, Shape, fitted
 from traces.errors import TraceError, quoted
 
-VALLEY = 0.75
-"""Two components are two regions where the density between them falls below this share of the lower peak."""
+VALLEY = 0.5
+"""Two components are two regions where the density between them falls below this share of the lower peak, both that of
+the mixture and that of the points themselves."""
 
 LEAST = 8
 """A region is fitted to at least so many points."""
@@ -176,7 +177,7 @@ def fit_mixture(
     best = tried[min(sound)[1]][1]
     assert best is not None  # a candidate with a BIC has a fit
     gaussians = _with_least_noise(best, len(points))
-    groups = list(range(len(gaussians.weights))) if number is not None else joined(gaussians)
+    groups = list(range(len(gaussians.weights))) if number is not None else joined(gaussians, points)
     gaussians, of_component = _by_size(gaussians, groups)
     regions = tuple(f"region-{each + 1}" for each in range(max(of_component) + 1))
     return Mixture(
@@ -221,12 +222,15 @@ def _with_least_noise(gaussians: Gaussians, points: int) -> Gaussians:
     return replace(gaussians, noise=noise, weights=gaussians.weights * ((1 - noise) / float(gaussians.weights.sum())))
 
 
-def joined(gaussians: Gaussians) -> list[int]:
-    """For each component the number of its group: those with no valley between them belong together."""
+def joined(gaussians: Gaussians, points: Floats) -> list[int]:
+    """For each component the number of its group: those with no valley between them belong together.
+
+    A few normal components that stand for one flat or bent cluster have valleys that its points do not have.
+    """
     count = len(gaussians.weights)
     group = list(range(count))
     for one, other in combinations(range(count), 2):
-        if valley(gaussians, one, other) >= VALLEY:
+        if max(valley(gaussians, one, other), valley_of_points(gaussians, one, other, points)) >= VALLEY:
             group = [group[one] if each == group[other] else each for each in group]
     numbers = {each: number for number, each in enumerate(dict.fromkeys(group))}
     return [numbers[each] for each in group]
@@ -243,11 +247,33 @@ def valley(gaussians: Gaussians, one: int, other: int) -> float:
     steps = np.linspace(0, 1, _STEPS)[:, None, None]
     mixed = (1 - steps) * inverse[0] + steps * inverse[1]
     ridge = np.linalg.solve(mixed, (1 - steps[..., 0])[..., None] * pulled[0][:, None] + steps * pulled[1][:, None])
-    heights = logsumexp(gaussians.log_densities(ridge[..., 0])[:, :-1], axis=1)
-    # The lowest point between the highest on either side of it.
-    rising = np.maximum.accumulate(heights)
-    falling = np.maximum.accumulate(heights[::-1])[::-1]
-    return float(np.exp((heights - np.minimum(rising, falling)).min()))
+    return _lowest(np.exp(logsumexp(gaussians.log_densities(ridge[..., 0])[:, :-1], axis=1)))
+
+
+def valley_of_points(gaussians: Gaussians, one: int, other: int, points: Floats) -> float:
+    """The same for the points of two components on the line that tells these apart best (Fisher 1936), by a kernel
+    estimate of their density there.
+    """
+    belonging = gaussians.log_densities(points).argmax(axis=1)
+    apart = np.linalg.solve(
+        gaussians.covariances[one] + gaussians.covariances[other], gaussians.means[other] - gaussians.means[one]
+    )
+    values = [points[belonging == each] @ apart for each in (one, other)]
+    if min(map(len, values)) < 2:
+        return 1.0
+    both = np.concatenate(values)
+    within = np.sqrt(sum(len(each) * each.var() for each in values) / len(both))
+    if not within > 0:
+        return 0.0
+    places = np.linspace(float(values[0].mean()), float(values[1].mean()), _STEPS)
+    width = 0.9 * within * len(both) ** -0.2
+    return _lowest(np.exp(-0.5 * ((places[:, None] - both) / width) ** 2).sum(axis=1))
+
+
+def _lowest(heights: Floats) -> float:
+    """The lowest height between the highest on either side of it, as a share of the lower of these."""
+    rising, falling = np.maximum.accumulate(heights), np.maximum.accumulate(heights[::-1])[::-1]
+    return float((heights / np.minimum(rising, falling)).min())
 
 
 def _by_size(gaussians: Gaussians, groups: Sequence[int]) -> tuple[Gaussians, tuple[int, ...]]:
