@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mechanism.role_cloud import RoleCloud
@@ -315,7 +315,8 @@ class PersonaSpace:
             tensors["points"] = self.points.contiguous()
         metadata = {"format": FORMAT, "space": json.dumps(told, ensure_ascii=False, allow_nan=False)}
         with new_file(Path(path)) as partial:
-            save_file(tensors, partial, metadata)
+            # Written by us, so that it may be read by whoever may read other files made here.
+            partial.write_bytes(save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> PersonaSpace:
