@@ -97,7 +97,7 @@ def picture(
 
 def _title(space: PersonaSpace) -> str:
     of = f" of {space.model_name}" if space.model_name and space.model_name != space.name else ""
-    return f"Persona space {space.name}{of}, block {space.layer} of {space.layers} (from 0)"
+    return f'Persona space "{space.name}"{of}, block {space.layer} of {space.layers} (from 0)'
 
 
 def _cloud(at: Axes, cloud: RoleCloud, ink: dict[str, str]) -> Callable[[], None]:
