@@ -65,6 +65,14 @@ def test_points_that_fall_in_heaps_are_discrete_as_far_as_points_can_tell():
     assert not any("No valley was found" in caveat for caveat in found.outcome.caveats)
 
 
+def test_regions_between_which_there_is_no_valley_are_named():
+    drawn = {"left": {"a": (None, 0.0)}, "right": {"a": (0.001, None), "b": (None, 0.0)},
+             "upper right": {"a": (0.001, None), "b": (0.001, None)}}  # fmt: skip
+    found = hypotheses_tested(a_space(heaps()).replaced(regions=drawn), which=["H3"])
+    assert "no valley between right and upper right" in found.outcome.findings[0].statement
+    assert any("are not borne out" in caveat for caveat in found.outcome.caveats)
+
+
 def test_one_continuum_is_not_discrete_whatever_regions_are_drawn_in_it():
     found = hypotheses_tested(a_space(one_cloud()), which=["H3"])
     assert found.discrete is False

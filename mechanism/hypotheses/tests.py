@@ -184,7 +184,13 @@ def _regions(
     caveats = [_about_points(points)]
     discrete = basins
     if basins and space.regions:
-        caveats += _against_regions(space, static.basins, points, static.labels)
+        shared = _in_one_basin(space, points, static.labels)
+        told += "".join(f", with no valley between {' and '.join(regions)}" for regions in shared)
+        caveats[:0] = [
+            f"No valley was found between the regions {' and '.join(regions)}: their points are mostly in one basin, "
+            "so counts that tell them apart are not borne out."
+            for regions in shared
+        ]
     if courses and bench is not None:
         reached, kept = privileged(bench, courses), sticky(bench, courses)
         parts += [reached[0], kept[0], pushed(bench, courses), gated(bench, _that_start(bench, axes))]
@@ -204,24 +210,18 @@ def _regions(
     return Part.joined([Part((verdict,), caveats=tuple(caveats)), *parts]), discrete
 
 
-def _against_regions(space: PersonaSpace, basins: int, points: Points, labels: NDArray[np.intp]) -> list[str]:
-    """Where basins and regions are not the same: how many there are, and which regions lie in one basin."""
-    told = []
-    if basins != len(space.regions):
-        told.append(f"The points fall in {basins} basins; the space has {len(space.regions)} regions.")
+def _in_one_basin(space: PersonaSpace, points: Points, labels: NDArray[np.intp]) -> list[list[str]]:
+    """Regions whose points are mostly in the same basin as those of another."""
+    # Of very many points a sample was tested, whose places are not those of the points.
     if len(labels) != len(points.values):
-        return told
+        return []
     held: dict[int, list[str]] = {}
     names = [space.region_of(dict(zip(space.axes, point, strict=True))) for point in points.values.tolist()]
     for region in space.regions:
         there = labels[[name == region for name in names]]
         if len(there):
             held.setdefault(int(np.bincount(there).argmax()), []).append(region)
-    return told + [
-        f"No valley was found between the regions {' and '.join(regions)}: their points are mostly in one basin."
-        for regions in held.values()
-        if len(regions) > 1
-    ]
+    return [regions for regions in held.values() if len(regions) > 1]
 
 
 def _points_of(space: PersonaSpace, courses: Sequence[Course]) -> Points | None:
