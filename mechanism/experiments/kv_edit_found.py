@@ -23,7 +23,7 @@ from mechanism.experiments.cache_edits import (
     Condition,
     Way,
 )
-from mechanism.experiments.lines import line, share_coherent, share_in, share_of
+from mechanism.experiments.lines import above, line, share_coherent, share_in, share_of
 from mechanism.experiments.material import ASSISTANT
 from mechanism.experiments.setting import Setting
 from mechanism.judges.judge import HALFWAY, Judgement
@@ -186,7 +186,7 @@ def _findings(setting: Setting, found: Asked) -> list[Finding]:
             f"Before, {before.value:.0%} of the answers are the assistant's; with the keys and values of its own turns "
             f"edited exactly, by {at:g}, {after.value:.0%}.{told}",
             after, null="the same questions in the same conversations, cache as it was", p=p,
-            passed=(after.low or 0.0) > 0.5 and (difference.low or 0.0) > 0, source=_SECTION,
+            passed=_both(above(after, 0.5), above(difference, 0.0)), source=_SECTION,
         )
     ]  # fmt: skip
     findings += [each for way in CONTROLS if (each := _control(found, way, exact, persona)) is not None]
@@ -222,7 +222,7 @@ def _control(found: Asked, way: Way, exact: Condition, persona: str) -> Finding 
         f"control: {way}",
         f"{done}, {share.value:.0%} of the answers are the assistant's{told}.",
         share, null="the exact edit of the assistant's turns, by as much", p=p,
-        passed=(share.high or share.value) < 0.5 and (difference.low or 0.0) > 0, source=_SECTION,
+        passed=_both(_not(above(share, 0.5)), above(difference, 0.0)), source=_SECTION,
     )  # fmt: skip
 
 
@@ -374,6 +374,15 @@ def _where(found: Asked) -> Plot:
         f"mean projection of the answers on {axis} (block {found.setting.layer})", "share that are the assistant's",
         series, "A point is a condition; the number beside it is the dose. Broken text may project anywhere.",
     )  # fmt: skip
+
+
+def _both(one: bool | None, two: bool | None) -> bool | None:
+    """Whether both hold; None where that cannot be told."""
+    return False if False in (one, two) else None if None in (one, two) else True
+
+
+def _not(one: bool | None) -> bool | None:
+    return None if one is None else not one
 
 
 def _named(condition: Condition) -> str:

@@ -1,0 +1,232 @@
+"""What handovers within a reply do: how far the next token moves, how much of the reply stays, and whose it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mechanism.experiments.handovers import NOTHING, PREFILL, SWITCH, TRANSFER
+from mechanism.experiments.kv_edit_found import is_assistants
+from mechanism.experiments.lines import above, line, share_of
+from mechanism.experiments.setting import Setting
+from mechanism.judges.judge import Judgement
+from mechanism.outcome import Cell, Estimate, Finding, Plot, Table
+from mechanism.statistics import mean
+
+ANEW = "the same model, sampled anew"
+"""No handover, and other dice: what chance alone changes."""
+
+_ALL = (NOTHING, TRANSFER, PREFILL, SWITCH, ANEW)
+_PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SECTION = {TRANSFER: "§2.3", PREFILL: "§2.3", SWITCH: "§2.2"}
+
+Parts = tuple[Sequence[Finding], Sequence[Table], Sequence[Plot]]
+
+
+class Handed(NamedTuple):
+    """One reply that was handed over. `part`: how much of it stood, upwards to a quarter; `stays`: share of the rest
+    that is said all the same; `kl` in nats; `speaker`: whether it is the same speaker's as the reply without a
+    handover, None where that could not be told."""
+
+    talk: int
+    pressed: bool
+    how: str
+    part: float
+    stays: float
+    kl: float | None
+    judgement: Judgement
+    speaker: bool | None
+
+
+class Switched:
+    """All replies that were handed over, judged. `held` is what the units returned."""
+
+    def __init__(self, setting: Setting, held: Sequence[Mapping[str, Any]]) -> None:
+        self.setting = setting
+        self.replies: list[Judgement] = setting.judged([(one["question"], one["reply"]) for one in held])
+        asked = [(one["question"], each["text"]) for one in held for each in one["handed"]]
+        judged = iter(setting.judged(asked))
+        self.all = [
+            Handed(
+                talk, one["pressed"], each["how"], math.ceil(4 * each["place"] / max(1, one["tokens"])) / 4,
+                each["stays"], each["kl"], told := next(judged), _same_speaker(setting, self.replies[talk], told),
+            )
+            for talk, one in enumerate(held)
+            for each in one["handed"]
+        ]  # fmt: skip
+        self.pressed = [bool(one["pressed"]) for one in held]
+
+    def of(self, how: str, *, part: float | None = None, pressed: bool | None = None) -> list[Handed]:
+        """Those of one kind, where a part of the reply stood, and in conversations that were pressed or not."""
+        return [
+            each
+            for each in self.all
+            if each.how == how and part in (None, each.part) and pressed in (None, each.pressed)
+        ]
+
+    def stays(self, some: Sequence[Handed]) -> Estimate | None:
+        """How much of what was to be said is said all the same; conversations are resampled whole."""
+        return self._mean([(each.talk, each.stays) for each in some])
+
+    def kl(self, some: Sequence[Handed]) -> Estimate | None:
+        """The mean divergence of the next token, in nats."""
+        return self._mean([(each.talk, each.kl) for each in some if each.kl is not None])
+
+    def _mean(self, values: Sequence[tuple[int, float]]) -> Estimate | None:
+        if not values:
+            return None
+        return mean([value for _, value in values], groups=[talk for talk, _ in values], seed=self.setting.seed)
+
+    def caveats(self, one_vocabulary: bool) -> list[str]:
+        """What holds of all of it."""
+        caveats = [
+            "Places of one reply are alike: shares count replies one by one, and their intervals are somewhat too "
+            "narrow. Means resample whole conversations.",
+            "That a transfer and a pre-fill give the same reply is so up to the rounding of the model's numbers: "
+            "at a near tie of two words a pre-fill may choose the other. Fewer digits (--dtype bfloat16) show it.",
+        ]
+        if not one_vocabulary:
+            caveats.append("The two models cut text into other tokens, so that their next tokens cannot be compared.")
+        return caveats
+
+
+def outcome_parts(setting: Setting, found: Switched) -> Parts:
+    """Findings, tables and plots."""
+    return _findings(setting, found), [_by_handover(found), _by_place(found)], [_stays(found), _speakers(found)]
+
+
+def _findings(setting: Setting, found: Switched) -> list[Finding]:
+    findings = []
+    for how, done in ((TRANSFER, "a transfer of the cache"), (PREFILL, "a pre-fill of the words")):
+        some = found.of(how)
+        same, worst = share_of(each.stays == 1 for each in some), max((each.kl or 0.0 for each in some), default=0.0)
+        if same is None:
+            continue
+        findings.append(
+            Finding(
+                how,
+                f"After {done} on another server, {same.value:.0%} of {same.n} replies go on word for word; the next "
+                f"token's distribution moves by {worst:.2g} nats at most.",
+                same, null="the same reply without a handover", passed=same.value == 1, source=_SECTION[how],
+            )
+        )  # fmt: skip
+    switched, anew = found.of(SWITCH), found.of(ANEW)
+    stays, chance = found.stays(switched), found.stays(anew)
+    if stays is not None and chance is not None:
+        kl = found.kl(switched)
+        told = "" if kl is None else f" The next token's distribution is {kl.value:.2g} nats away."
+        findings.append(
+            Finding(
+                "a switch changes the words",
+                f"After a switch to {_named(setting)}, {stays.value:.0%} of what was still to be said is said before "
+                f"the first difference; with the same model sampled anew, {chance.value:.0%}.{told}",
+                stays, null=ANEW, source=_SECTION[SWITCH],
+            )
+        )  # fmt: skip
+        ends = [found.stays([each for each in switched if each.part == part]) for part in (_PARTS[0], _PARTS[-1])]
+        if all(ends):
+            said = [f"{each.value:.0%}" for each in ends if each is not None]
+            findings.append(
+                Finding(
+                    "the longer it stands, the more stays",
+                    f"Switched before the first word, {said[0]} of the reply is said; switched in its last quarter, "
+                    f"{said[1]} of the rest.",
+                    ends[1], null="a switch before the first word", source=_SECTION[SWITCH],
+                )
+            )  # fmt: skip
+    return [*findings, *_whose(setting, found)]
+
+
+def _whose(setting: Setting, found: Switched) -> Iterable[Finding]:
+    """Whose the replies are after a switch, in conversations that were pressed and in others."""
+    for pressed in (True, False):
+        kept = share_of(each.speaker for each in found.of(SWITCH, pressed=pressed))
+        chance = share_of(each.speaker for each in found.of(ANEW, pressed=pressed))
+        if kept is None:
+            continue
+        kind = f"that were pressed for {setting.persona}" if pressed else "that nobody pressed"
+        told = "" if chance is None else f" (sampled anew by the first model: {chance.value:.0%})"
+        yield Finding(
+            f"the speaker stays, {'pressed' if pressed else 'not pressed'}",
+            f"In conversations {kind}, {kept.value:.0%} of the switched replies are the same speaker's as the reply "
+            f"that was begun{told}.",
+            kept, null="half of them, as if the speaker were forgotten", passed=above(kept, 0.5),
+            source=_SECTION[SWITCH],
+        )  # fmt: skip
+
+
+def _same_speaker(setting: Setting, reply: Judgement, handed: Judgement) -> bool | None:
+    """Whether both are the persona's that is pressed for, or both the assistant's."""
+    for told in (lambda each: each.shows(setting.persona), is_assistants):
+        if told(reply):
+            same: bool | None = told(handed)
+            return same
+    return None
+
+
+def _by_handover(found: Switched) -> Table:
+    rows: list[tuple[Cell | Estimate, ...]] = []
+    for how in _ALL:
+        some = found.of(how)
+        divergences = [each.kl for each in some if each.kl is not None]
+        rows.append(
+            (
+                how, len(some), found.kl(some), max(divergences, default=None), found.stays(some),
+                share_of(each.stays == 1 for each in some), share_of(each.speaker for each in some),
+                share_of(each.judgement.coherent for each in some),
+            )
+        )  # fmt: skip
+    columns = (
+        "handover", "replies", "next token moves by (nats)", "at most (nats)", "of the rest stays",
+        "share word for word", "share same speaker", "share whole text",
+    )  # fmt: skip
+    return Table("Replies by handover", columns, rows)
+
+
+def _by_place(found: Switched) -> Table:
+    rows: list[tuple[Cell | Estimate, ...]] = []
+    for part in _PARTS:
+        switched, anew = (found.of(how, part=part) for how in (SWITCH, ANEW))
+        rows.append(
+            (
+                f"{part:.0%}", len(switched), found.kl(switched), found.stays(switched), found.stays(anew),
+                share_of(each.speaker for each in switched), share_of(each.speaker for each in anew),
+            )
+        )  # fmt: skip
+    columns = (
+        "of the reply stands (up to)", "switches", "next token moves by (nats)", "of the rest stays",
+        "of the rest stays, sampled anew", "share same speaker", "share same speaker, sampled anew",
+    )  # fmt: skip
+    return Table("Switches by place", columns, rows)
+
+
+def _stays(found: Switched) -> Plot:
+    series = [line(how, _PARTS, [found.stays(found.of(how, part=part)) for part in _PARTS]) for how in _ALL[1:]]
+    return Plot(
+        "what-stays-by-place", "How much of the rest of a reply is said after a handover", "lines",
+        "share of the reply that stands when it is handed over", "share of the rest, up to the first difference",
+        series, "Means with 95 % intervals, conversations resampled whole. At 0, nothing of the reply was said yet.",
+    )  # fmt: skip
+
+
+def _speakers(found: Switched) -> Plot:
+    series = [
+        line(
+            f"{how}, {kind}",
+            _PARTS,
+            [share_of(each.speaker for each in found.of(how, part=part, pressed=pressed)) for part in _PARTS],
+        )
+        for how in (SWITCH, ANEW)
+        for pressed, kind in ((True, "pressed"), (False, "not pressed"))
+        if found.of(how, pressed=pressed)
+    ]
+    return Plot(
+        "speakers-by-place", "Replies that are the same speaker's after a handover", "lines",
+        "share of the reply that stands when it is handed over", "share of replies", series,
+        "Shares with 95 % intervals (Wilson), of replies that are the persona's or the assistant's.",
+    )  # fmt: skip
+
+
+def _named(setting: Setting) -> str:
+    return "another model" if setting.other is None else setting.other.name
