@@ -68,7 +68,7 @@ class Setting:
         self.space.vector(self.axis, self.layer)
         if self.layer != self.space.layer:
             # Regions are ranges of coordinates at the layer that they were made for.
-            self.space = self.space.replaced(layer=self.layer, regions={})
+            self.space = self.space.at_layer(self.layer)
 
     # --- the run
 
