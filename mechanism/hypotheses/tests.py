@@ -86,7 +86,8 @@ def hypotheses_tested(
         parts.append(("H3", part))
     verdicts = [part.findings[0] for _, part in parts]
     details = Part.joined(replace(part, findings=part.findings[1:]) for _, part in parts)
-    caveats = list(details.caveats)
+    # Counts hang on H3, so what speaks against it comes first.
+    caveats = list(Part.joined(part for _, part in reversed(parts)).caveats)
     if bench is None:
         caveats.insert(0, "The model was not asked: only what the points show was tested. --model tests the rest.")
     elif is_organism(bench.host):
