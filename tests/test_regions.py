@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
 from mechanism.regions.change_points import TokenNoise, runs, token_noise
 from mechanism.regions.fitting import fit_regions
-from mechanism.regions.gaussians import log_normal
 from mechanism.regions.hysteresis import held
 from mechanism.regions.mixture import Mixture, fit_mixture
 from mechanism.regions.naming import Roles, names, nearest, roles_of_points
@@ -88,7 +88,7 @@ def test_probabilities_are_those_of_bayes_and_add_up_to_one(three):
     np.testing.assert_allclose(chances.sum(axis=1), 1)
     gaussians = found.gaussians
     dense = [
-        np.log(weight) + log_normal(points, mean, covariance)
+        np.log(weight) + multivariate_normal(mean, covariance).logpdf(points)
         for weight, mean, covariance in zip(gaussians.weights, gaussians.means, gaussians.covariances, strict=True)
     ]
     expected = np.exp(np.stack([*dense, np.full(len(points), np.log(gaussians.noise) + gaussians.log_uniform)]))

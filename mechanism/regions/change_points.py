@@ -103,7 +103,7 @@ def runs(tokens: Floats, mixture: Mixture, noise: TokenNoise, *, least: int = LE
     >>> dice = np.random.default_rng(0)
     >>> means = np.concatenate([dice.normal(0, 1, (60, 1)), dice.normal(9, 1, (40, 1))])
     >>> tokens = np.concatenate([dice.normal(0, 4, (30, 1)), dice.normal(9, 4, (30, 1))])
-    >>> found = runs(tokens, fit_mixture(means, ["a"]), TokenNoise(np.array([[16.0]]), 1.0))
+    >>> found = runs(tokens, fit_mixture(means, ["a"], most=3), TokenNoise(np.array([[16.0]]), 1.0))
     >>> [run.region for run in found], abs(found[-1].start - 30) < 4
     ([0, 1], True)
     """

@@ -63,7 +63,7 @@ def fit_regions(
     >>> import numpy as np
     >>> dice = np.random.default_rng(0)
     >>> points = np.concatenate([dice.normal(0, 1, (60, 1)), dice.normal(9, 1, (40, 1))])
-    >>> found = fit_regions(points, ["a"], asked=["calm"] * 60 + ["wild"] * 40)
+    >>> found = fit_regions(points, ["a"], asked=["calm"] * 60 + ["wild"] * 40, most=3)
     >>> [(region.name, region.size) for region in found.regions]
     [('calm', 60), ('wild', 40)]
     """

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from mechanism.regions.gaussians import SHAPES, Floats, Gaussians, Shape, fitted
+from mechanism.regions.gaussians import SHAPES, Floats, Gaussians, Shape, fitted, log_sum
 from traces.errors import TraceError, quoted
 
 VALLEY = 0.5
@@ -64,7 +63,7 @@ class Mixture:
         known = np.isfinite(points).all(axis=1)
         found = np.full((len(points), len(self.regions) + 1), np.nan)
         dense = self.gaussians.log_densities(points[known])
-        belonging = np.exp(dense - logsumexp(dense, axis=1)[:, None])
+        belonging = np.exp(dense - log_sum(dense)[:, None])
         found[known] = 0.0
         for component, region in enumerate((*self.of_component, len(self.regions))):
             found[known, region] += belonging[:, component]
@@ -160,7 +159,7 @@ def fit_mixture(
 
     >>> dice = np.random.default_rng(0)
     >>> points = np.concatenate([dice.normal(0, 1, (60, 2)), dice.normal(9, 1, (40, 2))])
-    >>> found = fit_mixture(points, ("a", "b"))
+    >>> found = fit_mixture(points, ("a", "b"), most=3)
     >>> found.regions, found.labels(np.array([[0.0, 0.0], [9.0, 9.0], [90.0, 0.0]])).tolist()
     (('region-1', 'region-2'), [0, 1, -1])
     """
@@ -247,7 +246,7 @@ def valley(gaussians: Gaussians, one: int, other: int) -> float:
     steps = np.linspace(0, 1, _STEPS)[:, None, None]
     mixed = (1 - steps) * inverse[0] + steps * inverse[1]
     ridge = np.linalg.solve(mixed, (1 - steps[..., 0])[..., None] * pulled[0][:, None] + steps * pulled[1][:, None])
-    return _lowest(np.exp(logsumexp(gaussians.log_densities(ridge[..., 0])[:, :-1], axis=1)))
+    return _lowest(np.exp(log_sum(gaussians.log_densities(ridge[..., 0])[:, :-1])))
 
 
 def valley_of_points(gaussians: Gaussians, one: int, other: int, points: Floats) -> float:

@@ -43,7 +43,7 @@ def boxes(mixture: Mixture, points: Floats) -> dict[str, Box]:
     >>> from mechanism.regions.mixture import fit_mixture
     >>> dice = np.random.default_rng(0)
     >>> points = np.concatenate([dice.normal(0, 1, (60, 1)), dice.normal(9, 1, (40, 1))])
-    >>> found = boxes(fit_mixture(points, ["a"]), points)
+    >>> found = boxes(fit_mixture(points, ["a"], most=3), points)
     >>> [box.held for box in found.values()], found["region-1"].ranges["a"][1] < found["region-2"].ranges["a"][0]
     ([1.0, 1.0], True)
     """
