@@ -191,7 +191,8 @@ def barcode(
     edges = [low, *inner.tolist(), high]
 
     def count(at: float) -> int:
-        found = view.rule(_relabelled(stages, moved(recordings, labelling, boundary, at), labelling), readings).count
+        elsewhere = moved(recordings, labelling, boundary, at)
+        found = view.rule(_relabelled(stages, elsewhere, labelling, boundary), readings).count
         return 0 if found is None else found
 
     stretches: list[Stretch] = []
@@ -239,15 +240,18 @@ def moved(recordings: Sequence[Facts], labelling: str | None, boundary: Boundary
     ]
 
 
-def _relabelled(stages: StageTable, recordings: Sequence[Facts], labelling: str | None) -> StageTable:
-    """The same stages in the regions that recordings give them; links and all else do not hang on regions."""
-    region = np.full(len(stages), -1, np.int32)
-    for number, facts in enumerate(recordings):
-        if labelling is None or labelling in labelling_names(facts):
-            found = regions_of(facts, labelling)
-            codes = np.array([*(stages.regions.names.index(name) for name in found.names), -1], np.int32)
-            mine = stages.recording == number
-            region[mine] = codes[found.of_turn[stages.turn[mine]]]
+def _relabelled(
+    stages: StageTable, recordings: Sequence[Facts], labelling: str | None, boundary: Boundary
+) -> StageTable:
+    """The same stages in the regions that recordings give them; links and all else do not hang on regions, and nor do
+    the regions of recordings that do not go by the boundary.
+    """
+    region = stages.region.copy()
+    for number in boundary.recordings:
+        found = regions_of(recordings[number], labelling)
+        codes = np.array([*(stages.regions.names.index(name) for name in found.names), -1], np.int32)
+        mine = stages.recording == number
+        region[mine] = codes[found.of_turn[stages.turn[mine]]]
     return replace(stages, region=region)
 
 

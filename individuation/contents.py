@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +17,8 @@ from traces.vocabulary import DERIVATIONS, ROLES
 
 def contents(facts: Facts) -> dict[str, Any]:
     """Counts and ranges of everything a recording holds; sections that are empty say so by being empty."""
-    stages = StageTable.of(facts)
+    # As recorded: a labelling may see several stages in one turn.
+    stages = StageTable.of(replace(facts, spaces={}, labellings={}, turn_labels={}))
     details = facts.details()
     turns = facts.turns
     times = sorted(detail.time for detail in details.values() if detail.time is not None)
@@ -131,7 +133,15 @@ def _connections(facts: Facts) -> dict[str, Any]:
 def _labelling(facts: Facts, name: str) -> dict[str, Any]:
     regions = regions_of(facts, name)
     counts = np.bincount(regions.of_turn[regions.of_turn >= 0], minlength=len(regions.names)).tolist()
-    return {"turns": dict(zip(regions.names, counts, strict=True))}
+    found: dict[str, Any] = {"turns": dict(zip(regions.names, counts, strict=True))}
+    if name in facts.turn_labels:
+        labels = facts.turn_labels[name]
+        found["turns labelled one by one"] = len(labels.turns)
+        found["changes within turns"] = sum(len(turn.changes) for turn in labels.turns.values())
+        found["found by"] = (labels.made or {}).get("method")
+    if regions.continuous:
+        found["regions shown not to be discrete"] = list(regions.continuous)
+    return found
 
 
 def _span(layers: tuple[int, ...] | None) -> str | None:

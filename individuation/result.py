@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,17 @@ from rules.view import Cover, Partition, Tally, Verdict, View
 from traces.stages import StageTable
 
 _MOST_SHOWN = 40
+
+
+def brackets(results: Iterable[Result]) -> str | None:
+    """What stands in brackets beside counts, as a sentence without its full stop; None where nothing does."""
+    ranged = [result for result in results if result.range is not None]
+    if not ranged:
+        return None
+    first = any(result.range_first for result in ranged)
+    return "In brackets: the range over readings and plausible region boundaries" + (
+        "; where regions were shown not to be discrete, the range comes first" if first else ""
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,14 +77,22 @@ class Result:
 
     @property
     def count_text(self) -> str:
-        """The count as a table has it: with its range under a persona view, `2 (1-4)`; `-` for none."""
+        """The count as a table has it: with its range under a persona view, `2 (1-4)`; `-` for none. Where regions were
+        shown not to be discrete the range comes first: `1-4 (2 as labelled)`.
+        """
         count = "-" if self.count is None or self.nothing_known else f"{self.count:,}"
-        return count if self.range is None else f"{count} ({self.range})"
+        if self.range is None:
+            return count
+        return f"{self.range} ({count} as labelled)" if self.range_first else f"{count} ({self.range})"
 
     @property
     def minds_text(self) -> str:
-        """The count with its noun, and with its range under a persona view: `2 minds (1-4)`."""
+        """The count with its noun, and with its range under a persona view: `2 minds (1-4)`. Where regions were shown
+        not to be discrete the range comes first: `1-4 minds (2 as labelled)`.
+        """
         none = self.count is None or self.nothing_known
+        if self.range_first:
+            return f"{self.range} minds ({self.count:,} as labelled)"
         count = "no count of minds" if none else f"{self.count:,} mind{'' if self.count == 1 else 's'}"
         return count if self.range is None else f"{count} ({self.range})"
 
@@ -95,6 +114,15 @@ class Result:
     def said_first(self) -> str | None:
         """The caveat that comes before the count: that the regions counted were shown not to be discrete."""
         return not_discrete(self.criterion, self.stages)
+
+    @property
+    def range_first(self) -> bool:
+        """Whether the range tells more than the count: where regions are stretches of a continuum, how many there are
+        hangs on where they were cut.
+        """
+        if self.said_first is None or self.count is None or self.nothing_known or self.range is None:
+            return False
+        return self.range.low != self.range.high or not self.range.complete
 
     @property
     def readings_text(self) -> str:

@@ -14,6 +14,7 @@ from individuation.criteria import find_view
 from individuation.engine import Openable, Trace, open_trace
 from individuation.html import preformatted
 from individuation.ranges import CountRange, Mover, OverReadings, Progress, over_readings, silent
+from rules.caveats import not_discrete
 from rules.readings import Value
 from rules.view import View
 
@@ -38,6 +39,8 @@ class Sensitivity:
     over_readings: OverReadings
     over_boundaries: tuple[Barcode, ...]
     chances: Distribution | None
+    said_first: str | None = None
+    """The caveat that comes before the count: that the regions counted were shown not to be discrete."""
 
     @property
     def range(self) -> CountRange | None:
@@ -56,6 +59,7 @@ class Sensitivity:
             "count": self.count,
             "range": None if span is None else [span.low, span.high],
             "complete": None if span is None else span.complete,
+            "caveats": [] if self.said_first is None else [self.said_first],
             "readings_range": {
                 "range": None if over.range is None else [over.range.low, over.range.high],
                 "low_at": _finite(over.low_at),
@@ -113,6 +117,7 @@ def sensitivity(
         over_readings=over,
         over_boundaries=tuple(_barcodes(opened, chosen, labelling, values, vary, progress)),
         chances=distribution(chosen, stages, values, draws, seed),
+        said_first=not_discrete(chosen, stages),
     )
 
 

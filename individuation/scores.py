@@ -21,7 +21,7 @@ from individuation.result import Result
 from rules.view import Partition, Tally, View
 from traces.coordinates import stage_coordinates
 from traces.errors import UnknownNameError
-from traces.labelling import labelling_names, spaces_of
+from traces.labelling import labelling_names, spaces_of, turn_by_turn
 from traces.stages import StageTable
 
 Floats = NDArray[np.float64]
@@ -227,12 +227,16 @@ def _predictiveness(result: Result, values: Floats, turns: Turns) -> Predictiven
 
 
 def _drawn_on_coordinates(trace: Trace, labelling: str | None) -> bool:
-    """Whether regions come from ranges of coordinates in any recording."""
-    return any(
-        any(space.regions for space in spaces_of(facts, labelling).values())
-        for facts in trace.recordings
-        if labelling is None or labelling in labelling_names(facts)
-    )
+    """Whether regions come from coordinates in any recording: by ranges of them, or turn by turn in a space of axes
+    that were read.
+    """
+    for facts in trace.recordings:
+        if labelling is None or labelling in labelling_names(facts):
+            name = turn_by_turn(facts, labelling)
+            spaces = spaces_of(facts, labelling) if name is None else facts.labellings[name]
+            if any(space.regions for space in spaces.values()):
+                return True
+    return False
 
 
 def _caveats(stages: StageTable, values: Floats, scores: Sequence[ViewScores]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from individuation.comparison import minds_per_conversation
 from individuation.html import preformatted, table
+from individuation.result import brackets
 from individuation.telling_disagreement import folded, many, told_disagreements
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def _trace(found: Comparison) -> Iterator[str]:
     chosen = _chosen(found.results)
     if chosen:
         yield f"Readings chosen: {' '.join(chosen)} (all others at their defaults)"
+    for first in dict.fromkeys(result.said_first for result in found.results if result.said_first is not None):
+        concerned = ", ".join(result.view for result in found.results if result.said_first == first)
+        yield f"First: {first} [{concerned}]"
 
 
 def _chosen(results: Sequence[Result]) -> list[str]:
@@ -58,8 +62,9 @@ def _chosen(results: Sequence[Result]) -> list[str]:
 
 def _views(found: Comparison) -> Iterator[str]:
     yield from _aligned(*_view_rows(found), right=(0, 2, 3))
-    if any(result.range is not None for result in found.results):
-        yield "In brackets: the range over readings and plausible region boundaries."
+    said = brackets(found.results)
+    if said is not None:
+        yield f"{said}."
     yield from _left_out(found)
 
 

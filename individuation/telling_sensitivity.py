@@ -22,7 +22,11 @@ def told_sensitivity(found: Sensitivity) -> list[str]:
     """A sensitivity as lines of text: the count and its range, then what moves it."""
     span = found.range
     count = "no count" if found.count is None else f"{found.count:,}"
-    lines = [f"{found.view}: {count}" + (f" ({span})" if span is not None else "")]
+    lines = [f"First: {found.said_first}"] if found.said_first is not None else []
+    told = count if span is None else f"{count} ({span})"
+    if span is not None and span.low != span.high and found.count is not None and found.said_first is not None:
+        told = f"{span} ({count} as labelled)"
+    lines.append(f"{found.view}: {told}")
     lines += _readings(found.over_readings, found.readings)
     for code in found.over_boundaries:
         lines += ["", *_boundary(code)]

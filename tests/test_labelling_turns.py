@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_laws import split
 from worlds import worlds
 
-from individuation import compare, individuate, open_trace, why
+from individuation import compare, desiderata, individuate, open_trace, sensitivity, why
 from rules.registry import VIEWS
 from traces.check import check_store
 from traces.coordinates import stage_coordinates
@@ -257,19 +257,73 @@ def test_coordinates_of_the_parts_are_means_of_their_own_tokens():
 
 
 def test_a_count_of_regions_that_failed_hypothesis_3_says_so_first(tmp_path, run):
-    world = a_world()
+    unsure = {"region": "wild", "probabilities": {"calm": 0.5, "wild": 0.5}}
+    world = a_world({"c/1": {"region": "calm"}, "c/3": unsure, "d/1": {"region": "calm"}})
     world["labellings"]["found"]["spaces"]["mixed"] = {**SPACE, "discrete": False}
     (tmp_path / "w.json").write_text(json.dumps(world))
     shown = run("count", tmp_path / "w.json", "--view", "model-persona").stdout
-    assert shown.index("First: the regions of space mixed were shown not to be discrete") < shown.index(
-        "model-persona: 2"
-    )
+    first = "First: the regions of space mixed were shown not to be discrete"
+    assert shown.index(first) < shown.index("model-persona: 1-2 minds (2 as labelled)")
+    assert "the range comes first" in shown
     overview = run("count", tmp_path / "w.json").stdout
     assert overview.index("First: ") < overview.index("virtual-instance")
-    assert overview.count("shown not to be discrete") == 1
+    assert overview.count("were shown not to be discrete (Hypothesis 3 fails)") == 1
+    for command in ("compare", "sensitivity"):
+        assert first in run(command, tmp_path / "w.json").stdout
+    asked = run("sensitivity", tmp_path / "w.json", "--view", "model-persona", "--format", "json").stdout
+    assert first.removeprefix("First: ") in json.loads(asked)["caveats"][0]
     data = json.loads(run("count", tmp_path / "w.json", "--view", "model-persona", "--format", "json").stdout)
     assert "shown not to be discrete" in data["caveats"][0]
     page = tmp_path / "w.html"
     assert run("report", tmp_path / "w.json", "-o", page).exit_code == 0
     text = page.read_text(encoding="utf-8")
     assert text.index("shown not to be discrete") < text.index("Minds under each view")
+
+
+def a_world_of_ranges():
+    """A recording with a labelling of the same name as that of `a_world`, by ranges."""
+    said = [{"role": "assistant", "tokens": 2, "model": "m", "server": "s", "at": {"a": a}} for a in (3.0, 1.0, -2.0)]
+    drawn = {**SPACE, "regions": {"calm": {"a": [0, None]}, "wild": {"a": [None, 0]}}}
+    return {
+        "individuation": 1, "models": {"m": {}}, "labellings": {"found": {"spaces": {"drawn": drawn}}},
+        "conversations": {"r": {"turns": said}},
+    }  # fmt: skip
+
+
+def test_a_boundary_that_moves_leaves_alone_what_was_labelled_turn_by_turn():
+    alone, both = open_trace(a_world_of_ranges()), open_trace(a_world(), a_world_of_ranges())
+    asked = {"labelling": "found", "vary": ["drawn.calm.a=-5..5"]}
+    of_one = sensitivity(alone, "instance-persona", **asked).over_boundaries[0]
+    of_both = sensitivity(both, "instance-persona", **asked).over_boundaries[0]
+    others = individuate(a_world(), "instance-persona").count
+    ends = [(bar.low, bar.high, bar.count + others) for bar in of_one.stretches]
+    assert len(ends) > 1
+    assert [(bar.low, bar.high, bar.count) for bar in of_both.stretches] == ends
+
+
+def test_how_well_regions_found_in_coordinates_predict_them_is_said_to_be_circular():
+    world = a_world()
+    for place, value in ((1, 1.0), (3, 2.0)):
+        world["conversations"]["c"]["turns"][place]["at"] = {"a": value}
+    scores = desiderata(world, labelling="found")
+    assert scores["model-persona"].circular
+    assert not scores["thread"].circular
+    assert any("partly circular" in caveat for caveat in scores.caveats)
+
+
+def test_what_a_trace_holds_says_how_turns_were_labelled(tmp_path, run):
+    (tmp_path / "w.json").write_text(json.dumps(a_world()))
+    content = json.loads(run("info", tmp_path / "w.json", "--format", "json").stdout)
+    assert content["labellings"]["found"] == {
+        "turns": {"calm": 2, "wild": 1}, "turns labelled one by one": 3, "changes within turns": 1, "found by": "mixture",
+    }  # fmt: skip
+    # Links are those of the record, whatever a labelling sees in it.
+    assert content["links"] == {"attention": 5}
+
+
+def test_the_report_says_which_part_of_its_turn_a_stage_is(tmp_path, run):
+    (tmp_path / "w.json").write_text(json.dumps(a_world()))
+    assert run("report", tmp_path / "w.json", "-o", tmp_path / "w.html").exit_code == 0
+    text = (tmp_path / "w.html").read_text(encoding="utf-8")
+    assert "tokens 1 to 5 of it (words are shown of the whole turn)" in text
+    assert "tokens 6 to 8 of it" in text

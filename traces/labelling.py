@@ -47,7 +47,7 @@ class Regions:
     Regions go by name all the same.
     """
     chances: Chances = field(default_factory=Chances)
-    """How probable the regions of a turn are (codes in `names`), where stated regions are used and the trace says."""
+    """How probable the regions of a turn are (codes in `names`), where the trace or the labelling says."""
     others: list[str] = field(default_factory=list)
     """Labellings that were not used."""
     parts: list[Part] = field(default_factory=list)
@@ -72,7 +72,7 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     on what was recorded.
     """
     names = labelling_names(facts)
-    by_turn = _turn_by_turn(facts, labelling, names)
+    by_turn = turn_by_turn(facts, labelling)
     if by_turn is not None:
         return _as_labelled(facts, by_turn, names)
     use_stated, spaces = _chosen(facts, labelling, names)
@@ -123,8 +123,9 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     )
 
 
-def _turn_by_turn(facts: Facts, labelling: str | None, names: list[str]) -> str | None:
-    """The labelling that is meant, if it says it turn by turn."""
+def turn_by_turn(facts: Facts, labelling: str | None = None) -> str | None:
+    """The labelling that is meant (see `regions_of`), if it says regions turn by turn."""
+    names = labelling_names(facts)
     if labelling is None and names and facts.labellings and not facts.spaces and STATED not in names:
         labelling = next(iter(facts.labellings))
     return labelling if labelling in facts.turn_labels else None
@@ -149,8 +150,8 @@ def _as_labelled(facts: Facts, name: str, names: list[str]) -> Regions:
         of_turn=of_turn,
         basis=f"labelling {name}, turn by turn{f' ({how})' if how else ''}",
         defined=list(dict.fromkeys(defined)),
-        untested=[key for key, space in spaces.items() if space.discrete is None],
-        continuous=[key for key, space in spaces.items() if space.discrete is False],
+        untested=[key for key, space in spaces.items() if space.regions and space.discrete is None],
+        continuous=[key for key, space in spaces.items() if space.regions and space.discrete is False],
         chances=chances,
         others=[other for other in names if other != name],
         parts=parts,
@@ -173,7 +174,7 @@ def spaces_of(facts: Facts, labelling: str | None = None) -> Mapping[str, Space]
 
     Raises `UnknownNameError` for a labelling that the trace does not have.
     """
-    if _turn_by_turn(facts, labelling, labelling_names(facts)) is not None:
+    if turn_by_turn(facts, labelling) is not None:
         return {}
     return _chosen(facts, labelling, labelling_names(facts))[1]
 

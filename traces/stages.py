@@ -116,8 +116,8 @@ class StageTable:
     chance_region: Ints
     chance_value: Floats
     """Row i says that stage `chance_stage[i]` is in region `chance_region[i]` (a code in `regions.names`) with
-    probability `chance_value[i]`; the rest of one is for no region. `region` holds the most probable outcome. Without
-    rows where the labelling does not use stated regions.
+    probability `chance_value[i]`; the rest of one is for no region. `region` holds the most probable outcome, or what a
+    labelling that says it turn by turn settled on (with hysteresis, say). Without rows where nothing says so.
     """
     connection_stage: Longs
     connection_source: Longs

@@ -21,7 +21,7 @@ from individuation.picture.streams import Streams, streams_of
 from individuation.picture.strokes import SAYS
 from individuation.picture.ticks import written
 from individuation.picture.timeline import Strip, Timeline, timeline
-from individuation.result import Result
+from individuation.result import Result, brackets
 from rules.view import Tally
 from traces.coordinates import StageCoordinates
 from traces.facts import Longs
@@ -258,8 +258,9 @@ class _Lanes:
             notes.append(f"Readings chosen: {'; '.join(chosen)}.")
         if len(self.time.strips) < len({*self.stages.conversation.tolist()}):
             notes.append(f"{len(self.time.strips):,} of the conversations drawn; counts are of the whole trace.")
-        if any(minds.result.range is not None for minds in self.minds):
-            notes.append("In brackets: the range over readings and plausible region boundaries.")
+        bracketed = brackets(minds.result for minds in self.minds)
+        if bracketed is not None:
+            notes.append(f"{bracketed}.")
         if self.unassigned:
             notes.append(f"{self.nobody} in no mind.")
         if self.several:

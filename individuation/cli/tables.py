@@ -13,7 +13,7 @@ from individuation.cli.terminal import console, number, some, table
 from individuation.cli.terminal import count as counted
 from individuation.engine import Trace
 from individuation.minds import Mind
-from individuation.result import Result
+from individuation.result import Result, brackets
 from rules.view import Partition, Tally
 
 _MOST_MINDS = 40
@@ -36,7 +36,7 @@ def show_overview(trace: Trace, results: Sequence[Result], traces: Sequence[str]
             [(result.view, *_line(result)) for result in results],
         )
     )
-    _say_range(out, any(result.range is not None for result in results))
+    _say_range(out, results)
     _say_caveats(out, {result.view: _said_last(result) for result in results})
     out.print()
     # Whole, however narrow the terminal: a command is there to be copied.
@@ -108,7 +108,7 @@ def show_minds(
         out.print(table(_columns(listed), [_row(mind, listed) for mind in listed]))
         _say_more(out, len(result.minds) - len(listed), "mind")
         _say_contradictions(out, listed)
-    _say_range(out, result.range is not None)
+    _say_range(out, [result])
     if result.unassigned_count:
         out.print(Text(f"In no mind: {counted(result.unassigned_count, 'stage')}: {some(result.unassigned, 8)}\n"))
     _say_caveats(out, {result.view: _said_last(result)})
@@ -174,12 +174,10 @@ def _line(result: Result) -> tuple[str, str]:
     return result.count_text, some(labels, _MOST_LABELS, result.count)
 
 
-def _say_range(out: Console, some_range: bool) -> None:
-    if some_range:
-        out.print(
-            Text("In brackets: the range over readings and plausible region boundaries (individuate sensitivity)."),
-            soft_wrap=True,
-        )
+def _say_range(out: Console, results: Sequence[Result]) -> None:
+    said = brackets(results)
+    if said is not None:
+        out.print(Text(f"{said} (individuate sensitivity)."), soft_wrap=True)
 
 
 def _say_caveats(out: Console, caveats: Mapping[str, Sequence[str]]) -> None:

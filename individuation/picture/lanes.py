@@ -23,7 +23,7 @@ from individuation.picture.rows import PLACE, TURNS, place_row, turns_row, view_
 from individuation.picture.scene import TAIL, Group, Scene, Text, plate
 from individuation.picture.streams import Connections, streams_height, streams_key, streams_of, streams_row
 from individuation.picture.timeline import Strip, Time, Timeline, timeline
-from individuation.result import Result
+from individuation.result import Result, brackets
 from rules.view import Tally
 from traces.coordinates import StageCoordinates
 from traces.errors import TraceError
@@ -255,8 +255,9 @@ class _Lanes:
             how.append(f"Readings chosen: {'; '.join(chosen)}.")
         if len(self.time.strips) < len(np.unique(self.stages.conversation)):
             how.append("Counts are of the whole trace.")
-        if any(result.range is not None for result in results):
-            how.append("In brackets: the range over readings and plausible region boundaries.")
+        bracketed = brackets(results)
+        if bracketed is not None:
+            how.append(f"{bracketed}.")
         if self.time.merged:
             how.append("Stages that do not differ are drawn as one.")
         left_out = []

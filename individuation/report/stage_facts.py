@@ -53,6 +53,7 @@ def stage_data(found: Findings, rows: Longs) -> dict[str, Any]:
         "kind": {"names": list(LINKS), "codes": stages.own_kind[rows].tolist()},
         "cache": {"names": list(CACHES), "codes": stages.cache[rows].tolist()},
         "cacheKnown": stages.cache_known[rows].astype(np.int8).tolist(),
+        "parts": _parts(stages, rows),
         "edited": np.flatnonzero(stages.edited[rows]).tolist(),
         "drift": _sparse(stages.drift[rows]),
         "shared": {i: stages.name(int(o)) for i, o in enumerate(stages.shared[rows].tolist()) if o >= 0},
@@ -150,6 +151,17 @@ def _texts(found: Findings, rows: Longs) -> dict[int, list[Any]]:
     while longest > 100 and sum(min(len(text), longest) for text in texts.values()) > _ALL_TEXT:
         longest //= 2
     return {i: [text[:longest], len(text)] for i, text in texts.items()}
+
+
+def _parts(stages: StageTable, rows: Longs) -> dict[int, str]:
+    """Which tokens of its turn a stage is, counted from 1, where it is not all of it."""
+    split = np.append(stages.token[1:] > 0, False) | (stages.token > 0)
+    found = {}
+    for i, row in enumerate(rows.tolist()):
+        if split[row]:
+            first, last = int(stages.token[row]) + 1, int(stages.token[row] + stages.tokens[row])
+            found[i] = f"tokens {first:,} to {last:,} of it (words are shown of the whole turn)"
+    return found
 
 
 def _chances(stages: StageTable, place: Longs) -> dict[int, list[list[Any]]]:

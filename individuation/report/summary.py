@@ -25,7 +25,7 @@ from individuation.report.markup import (
     together,
 )
 from individuation.report.stage_facts import details_of
-from individuation.result import Result
+from individuation.result import Result, brackets
 from rules.view import Tally
 
 MOST_MINDS = 40
@@ -89,16 +89,16 @@ def answer(found: Findings) -> Html:
     if none:
         parts.append(together("no count under ", joined(", ", none), ", for want of what the record does not say"))
     first = list(dict.fromkeys(result.said_first for result in found.results if result.said_first is not None))
-    ranged = any(result.range is not None for result in found.results)
+    said = brackets(found.results)
     note = (
         tag(
             "p",
-            "In brackets: the least and the greatest count over readings and plausible region boundaries (",
+            f"{said} (",
             tag("a", "how sure", href="#sure"),
             ").",
             class_="note",
         )
-        if ranged
+        if said is not None
         else None
     )
     rows = [[named(result.view), _count(result), _who(result), _readings(result)] for result in found.results]

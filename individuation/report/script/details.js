@@ -23,6 +23,7 @@ function factsTold(at) {
   const rows = [
     ["role", nameIn(data.role, at)],
     ["tokens", data.tokens[at] < 0 ? "not recorded" : data.tokens[at].toLocaleString("en")],
+    ["part of a turn", data.parts[at] ?? null],
     ["model", nameIn(data.model, at)],
     ["server", nameIn(data.server, at) ?? "not recorded"],
     ["on behalf of", nameIn(data.principal, at)],
