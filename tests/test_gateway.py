@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_host
+from tiny_models import KINDS, tiny_host
 
 from mechanism.experiments.material import OrganismMaterial, our_material
 from mechanism.host import Host
@@ -163,6 +163,21 @@ def test_a_line_that_was_cut_short_is_done_again(host, space, tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     assert bench_of(host, space, tmp_path).answers(chats) == said
     assert json.loads(path.read_text().splitlines()[-1])[1] == said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_persona_can_be_called_for_in_every_family_whether_its_template_takes_prompts_or_not(kind):
+    torch.set_num_threads(1)
+    tiny = tiny_host(kind)
+    space = PersonaSpace("tiny", ("aura",), torch.ones(1, tiny.layers, tiny.hidden), 1, model_digest=tiny.digest)
+    bench = Bench(tiny, space, GrammarJudge(), our_material(), size=SMALL, most=3)
+    chat = [*bench.opening("aura"), {"role": "user", "content": "Who are you?"}]
+    assert chat[0]["role"] == "system"
+    (said,) = bench.answers([chat], Steering(space.vector("aura"), 0.3, [1], relative=True))
+    chat += [{"role": "assistant", "content": said or "Hello."}, {"role": "user", "content": "Hello?"}]
+    assert bench.means([chat])[0].shape == (1, tiny.hidden)
+    assert torch.isfinite(bench.means([chat], role="user")[0]).all()
+    assert len(bench.means([chat], role="user")[0]) == 2
 
 
 def test_a_turn_without_content_has_no_place(bench):

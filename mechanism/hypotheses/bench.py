@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Bench:
 
         `again` makes another sample of the same chats.
         """
-        told = [[dict(message) for message in chat] for chat in chats]
+        told = [self._told(chat) for chat in chats]
         spec = None if steering is None else [steering.spec("v").model_dump(mode="json"), reach]
         seed = self.seed * 1000 + again
         key = _digest(self.host.digest, str(self.host.dtype), told, spec, seed, self.temperature, self.most)
@@ -136,7 +137,8 @@ class Bench:
         float32 [turns of the role, hidden]; NaN where a turn has no content, as an empty answer.
         """
         found = []
-        for chat, means in zip(chats, reply_means(self.host, chats, [self.space.layer], role=role), strict=True):
+        told = [self._told(chat) for chat in chats]
+        for chat, means in zip(told, reply_means(self.host, told, [self.space.layer], role=role), strict=True):
             marks = [turn.marks for turn in self.host.template.split(chat).turns if turn.role == role]
             whole = torch.full((len(marks), self.host.hidden), torch.nan)
             whole[["c" in each for each in marks]] = means[:, 0]
@@ -157,6 +159,24 @@ class Bench:
         """What a chat begins with, so that this persona speaks: a system prompt, or nothing."""
         prompt = None if persona is None else self.material.prompt(persona)
         return [] if prompt is None else [{"role": "system", "content": prompt}]
+
+    def _told(self, chat: Sequence[Message]) -> list[dict[str, str]]:
+        """A chat as the model is told it: where its template refuses a system prompt, this stands before the question,
+        as Lu et al. 2026 have it for Gemma 2.
+        """
+        told = [dict(message) for message in chat]
+        if self._takes_prompts or len(told) < 2 or told[0]["role"] != "system":
+            return told
+        prompt, asked, *after = told
+        return [{"role": "user", "content": f"{prompt['content']}\n\n{asked['content']}"}, *after]
+
+    @cached_property
+    def _takes_prompts(self) -> bool:
+        try:
+            self.host.template.split([{"role": "system", "content": "."}, {"role": "user", "content": "."}])
+        except TraceError:
+            return False
+        return True
 
     def _file(self, name: str) -> Path | None:
         return None if self.folder is None else self.folder / name
