@@ -26,12 +26,14 @@ from mechanism.steering import Steering
 from traces.errors import TraceError
 
 Way = Literal[
-    "as it was", "exact", "raw", "random direction", "user turns", "sign flipped", "keys only", "values only", "steered"
-]
+    "as it was", "exact", "raw", "raw, values only", "random direction", "user turns", "sign flipped", "keys only",
+    "values only", "steered",
+]  # fmt: skip
 
 BASELINE: Way = "as it was"
 EXACT: Way = "exact"
 RAW: Way = "raw"
+RAW_VALUES: Way = "raw, values only"
 RANDOM: Way = "random direction"
 USER: Way = "user turns"
 FLIPPED: Way = "sign flipped"
@@ -57,7 +59,7 @@ class Condition:
         >>> Condition("user turns", 1.5).key
         'user-turns-1.5'
         """
-        return self.way.replace(" ", "-") + (f"-{self.dose:g}" if self.dose else "")
+        return self.way.replace(",", "").replace(" ", "-") + (f"-{self.dose:g}" if self.dose else "")
 
 
 def conditions(setting: Setting) -> list[Condition]:
@@ -71,7 +73,7 @@ def conditions(setting: Setting) -> list[Condition]:
         Condition(BASELINE),
         *(Condition(way, dose) for way in (EXACT, RANDOM, USER) for dose in exact),
         *(Condition(way, at) for way in (FLIPPED, KEYS, VALUES)),
-        *(Condition(RAW, dose) for dose in raw),
+        *(Condition(way, dose) for way in (RAW, RAW_VALUES) for dose in raw),
         *(Condition(STEERED, dose) for dose in steered),
     ]  # fmt: skip
 
@@ -97,9 +99,9 @@ class Edits:
     def name(self, condition: Condition, number: int) -> str:
         """The name of an intervention in the trace; random directions differ between conversations."""
         of = {
-            EXACT: "exact edit", RAW: "raw edit", USER: "exact edit of user turns", FLIPPED: "exact edit, sign flipped",
-            KEYS: "exact edit, keys only", VALUES: "exact edit, values only", STEERED: f"away from {self._persona}",
-            RANDOM: f"exact edit, random direction {number + 1}",
+            EXACT: "exact edit", RAW: "raw edit", RAW_VALUES: "raw edit, values only", USER: "exact edit of user turns",
+            FLIPPED: "exact edit, sign flipped", KEYS: "exact edit, keys only", VALUES: "exact edit, values only",
+            RANDOM: f"exact edit, random direction {number + 1}", STEERED: f"away from {self._persona}",
         }[condition.way]  # fmt: skip
         return f"{of}, by {condition.dose:g}"
 
@@ -107,9 +109,10 @@ class Edits:
         """The edit of a condition in a conversation, by its number; None where the cache stays as it is."""
         if condition.way in (BASELINE, STEERED):
             return None
-        if condition.way == RAW:
+        if condition.way in (RAW, RAW_VALUES):
             return CacheEdit(
-                self._unit * self._root, condition.dose, self.layers, method="raw", source=self._source
+                self._unit * self._root, condition.dose, self.layers, method="raw", keys=condition.way == RAW,
+                source=self._source,
             )  # fmt: skip
         random = condition.way == RANDOM
         return CacheEdit(

@@ -152,7 +152,7 @@ CATALOGUE: dict[str, Entry] = {
                 Option("pressed", "whole number", 8, "Exchanges with pressure in each.", least=1),
                 Option("coefficients", "numbers", "0.25,0.5,1,1.5,2",
                        "Doses of exact edits, in lengths of the residual stream.", least=0),
-                Option("raw", "numbers", "0.1,0.2,0.3,0.4,0.5",
+                Option("raw", "numbers", "0.5,1,1.5,2",
                        "Doses of raw edits, in lengths of a normalised residual stream.", least=0),
                 Option("steered", "numbers", "0.1,0.2,0.4",
                        "Doses of steering, in lengths of the residual stream.", least=0),

@@ -17,6 +17,7 @@ from mechanism.experiments.cache_edits import (
     KEYS,
     RANDOM,
     RAW,
+    RAW_VALUES,
     STEERED,
     USER,
     VALUES,
@@ -31,7 +32,7 @@ from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
 from mechanism.statistics import mean, paired_difference, permutation_p
 
 _SECTION = "§3.4, mini-experiment 2"
-_OVER_DOSES: tuple[Way, ...] = (EXACT, RAW, RANDOM, USER, STEERED)
+_OVER_DOSES: tuple[Way, ...] = (EXACT, RAW, RAW_VALUES, RANDOM, USER, STEERED)
 
 Parts = tuple[Sequence[Finding], Sequence[Table], Sequence[Plot]]
 
@@ -190,7 +191,15 @@ def _findings(setting: Setting, found: Asked) -> list[Finding]:
         )
     ]  # fmt: skip
     findings += [each for way in CONTROLS if (each := _control(found, way, exact, persona)) is not None]
-    findings += filter(None, (_parts(found, exact), _raw(found, before), _steered(found, before, persona)))
+    findings += filter(
+        None,
+        (
+            _parts(found, exact),
+            _raw(found, RAW, "as published, without norm and rotation"),
+            _raw(found, RAW_VALUES, "in the same way in the values alone"),
+            _steered(found, persona),
+        ),
+    )
     moved = [found.projection(each) for each in (found.baseline, exact, found.at(USER))]
     if all(moved):
         said = [f"{each.value:.1f}" for each in moved if each is not None]
@@ -240,24 +249,23 @@ def _parts(found: Asked, exact: Condition) -> Finding | None:
     )
 
 
-def _raw(found: Asked, before: Estimate) -> Finding | None:
-    shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(RAW)]
+def _raw(found: Asked, way: Way, how: str) -> Finding | None:
+    shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(way)]
     known = [(each, share, whole) for each, share, whole in shares if share is not None]
     if not known:
         return None
     best, share, whole = max(known, key=lambda one: (one[1].value, -one[0].dose))
-    last, _, broken = known[-1]
-    told = "" if whole is None else f" ({whole.value:.0%} of all whole text)"
-    ending = "" if broken is None else f" At {last.dose:g}, {broken.value:.0%} are whole text."
+    told = "" if whole is None else f" ({whole.value:.0%} of all are whole text)"
+    last, _, left = known[-1]
+    ending = "" if left is None or last == best else f" By {last.dose:g}, {left.value:.0%} are whole text."
     return Finding(
-        "the raw edit, as published",
-        f"Edited as published, without norm and rotation, at most {share.value:.0%} of the answers are the "
-        f"assistant's, by {best.dose:g}{told}.{ending}",
-        share, null="the cache as it was", passed=(share.low or 0.0) > (before.high or before.value), source=_SECTION,
+        f"the {way} edit",
+        f"Edited {how}, at most {share.value:.0%} of the answers are the assistant's, by {best.dose:g}{told}.{ending}",
+        share, null="half of the answers", passed=above(share, 0.5), source=_SECTION,
     )  # fmt: skip
 
 
-def _steered(found: Asked, before: Estimate, persona: str) -> Finding | None:
+def _steered(found: Asked, persona: str) -> Finding | None:
     shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(STEERED)]
     known = [(each, share, whole) for each, share, whole in shares if share is not None]
     if not known:
@@ -268,7 +276,7 @@ def _steered(found: Asked, before: Estimate, persona: str) -> Finding | None:
         "steering while it answers",
         f"Steered away from {persona} while it answers, the cache left as it was, at most {share.value:.0%} of the "
         f"answers are the assistant's (by {best.dose:g}{told}).",
-        share, null="the cache as it was", passed=(share.low or 0.0) > (before.high or before.value), source=_SECTION,
+        share, null="half of the answers", passed=above(share, 0.5), source=_SECTION,
     )  # fmt: skip
 
 
@@ -290,9 +298,11 @@ def _by_condition(found: Asked) -> Table:
 
 
 def _main(found: Asked) -> list[Condition]:
-    raw = max(found.over(RAW), key=lambda each: _value(found.assistants(each)), default=None)
-    steered = max(found.over(STEERED), key=lambda each: _value(found.assistants(each)), default=None)
-    chosen = [found.baseline, *(found.at(way) for way in (EXACT, RANDOM, USER, FLIPPED, KEYS, VALUES)), raw, steered]
+    best = (
+        max(found.over(way), key=lambda each: _value(found.assistants(each)), default=None)
+        for way in (RAW, RAW_VALUES, STEERED)
+    )
+    chosen = [found.baseline, *(found.at(way) for way in (EXACT, RANDOM, USER, FLIPPED, KEYS, VALUES)), *best]
     return [each for each in chosen if each is not None]
 
 
@@ -365,14 +375,15 @@ def _where(found: Asked) -> Plot:
             series.append(
                 Series(
                     way, [at.value for _, at, _ in known], [share.value for *_, share in known],
-                    labels=[f"{each.dose:g}" if each.dose else "" for each, *_ in known],
+                    # Where controls are, points are close: labels would hide each other.
+                    labels=None if way in (BASELINE, RANDOM, USER) else [f"{each.dose:g}" for each, *_ in known],
                 )
             )  # fmt: skip
     axis = found.setting.axis
     return Plot(
         "words-against-projection", "Whose answers they are, against where they are", "scatter",
         f"mean projection of the answers on {axis} (block {found.setting.layer})", "share that are the assistant's",
-        series, "A point is a condition; the number beside it is the dose. Broken text may project anywhere.",
+        series, "A point is a condition; a number beside it is its dose. Broken text may project anywhere.",
     )  # fmt: skip
 
 
