@@ -408,7 +408,16 @@ def command_pages() -> dict[Path, str]:
 
     context = click.Context(cli, info_name="individuate")
     names = cli.list_commands(context)
-    pages = {COMMANDS / f"{name}.md": _command_page(f"individuate {name}", [name, "--help"]) for name in names}
+    pages = {}
+    for name in names:
+        page = _command_page(f"individuate {name}", [name, "--help"])
+        command = cli.get_command(context, name)
+        # A group has a section for each of its commands.
+        below = command.list_commands(context) if isinstance(command, click.Group) else []
+        for other in below:
+            one = _command_page(f"individuate {name} {other}", [name, other, "--help"])
+            page += "\n#" + one.removeprefix(f"{_MADE}\n")
+        pages[COMMANDS / f"{name}.md"] = page
     said = {name: cli.get_command(context, name).get_short_help_str(200) for name in names}
     rows = "".join(f"- [`individuate {name}`]({name}.md): {said[name]}\n" for name in names)
     pages[COMMANDS / "index.md"] = (
