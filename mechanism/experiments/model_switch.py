@@ -2,7 +2,8 @@
 
 A conversation is held, every second one under pressure, and a last question is asked. The model's likeliest reply is
 the one that all else is held against. At each of many places of it the conversation is handed over, and the likeliest
-rest is taken from there. Going on with the same model, sampled anew, says how much chance alone changes.
+rest is taken from there. Going on with the same model, sampled anew, says how much chance alone changes; asking the
+other model the last question alone, what it says without the conversation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from mechanism.experiments.experiment import Experiment, Setting
 from mechanism.experiments.handovers import HOW, NOTHING, Handovers, How, LogChances, next_token, places_in
-from mechanism.experiments.model_switch_found import ANEW, Switched, outcome_parts
+from mechanism.experiments.model_switch_found import ALONE, ANEW, Switched, outcome_parts
 from mechanism.experiments.talk import talked
 from mechanism.outcome import Outcome
 from mechanism.recorder import Recorder
@@ -68,6 +69,10 @@ def _held(setting: Setting, handovers: Handovers, number: int, recorder: Recorde
                 with standing.fork(key=f"{standing.key}-{ANEW.replace(' ', '-')}") as anew:
                     text = first + anew.generate().text
                 handed.append({"place": place, "how": ANEW, **_compared(reply.text, first, text), "kl": None})
+    with recorder.session(handovers.other, key=f"{trunk.key}-alone", sampling=setting.sampling, seed=seed) as alone:
+        alone.say(question)
+        text = alone.generate(**LIKELIEST).text
+    handed.append({"place": 0, "how": ALONE, **_compared(reply.text, "", text), "kl": None})
     return {"pressed": pressed, "question": question, "reply": reply.text, "tokens": tokens, "handed": handed}
 
 

@@ -17,7 +17,10 @@ from mechanism.statistics import mean
 ANEW = "the same model, sampled anew"
 """No handover, and other dice: what chance alone changes."""
 
-_ALL = (NOTHING, TRANSFER, PREFILL, SWITCH, ANEW)
+ALONE = "the other model, asked alone"
+"""The last question without the conversation: what the other model does by itself."""
+
+_ALL = (NOTHING, TRANSFER, PREFILL, SWITCH, ANEW, ALONE)
 _PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SECTION = {TRANSFER: "§2.3", PREFILL: "§2.3", SWITCH: "§2.2"}
 
@@ -93,7 +96,7 @@ class Switched:
 
 def outcome_parts(setting: Setting, found: Switched) -> Parts:
     """Findings, tables and plots."""
-    return _findings(setting, found), [_by_handover(found), _by_place(found)], [_stays(found), _speakers(found)]
+    return _findings(setting, found), [_by_handover(found), _by_place(found)], [_stays(found), _divergences(found)]
 
 
 def _findings(setting: Setting, found: Switched) -> list[Finding]:
@@ -142,16 +145,17 @@ def _whose(setting: Setting, found: Switched) -> Iterable[Finding]:
     """Whose the replies are after a switch, in conversations that were pressed and in others."""
     for pressed in (True, False):
         kept = share_of(each.speaker for each in found.of(SWITCH, pressed=pressed))
-        chance = share_of(each.speaker for each in found.of(ANEW, pressed=pressed))
+        alone = share_of(each.speaker for each in found.of(ALONE, pressed=pressed))
         if kept is None:
             continue
         kind = f"that were pressed for {setting.persona}" if pressed else "that nobody pressed"
-        told = "" if chance is None else f" (sampled anew by the first model: {chance.value:.0%})"
+        told = "" if alone is None else f"; asked the last question alone, it is {alone.value:.0%} of the time"
         yield Finding(
             f"the speaker stays, {'pressed' if pressed else 'not pressed'}",
-            f"In conversations {kind}, {kept.value:.0%} of the switched replies are the same speaker's as the reply "
-            f"that was begun{told}.",
-            kept, null="half of them, as if the speaker were forgotten", passed=above(kept, 0.5),
+            f"In conversations {kind}, the other model goes on as the speaker who had begun in {kept.value:.0%} of the "
+            f"replies{told}.",
+            kept, null=ALONE,
+            passed=None if alone is None or not pressed else above(kept, alone.high or alone.value),
             source=_SECTION[SWITCH],
         )  # fmt: skip
 
@@ -202,7 +206,7 @@ def _by_place(found: Switched) -> Table:
 
 
 def _stays(found: Switched) -> Plot:
-    series = [line(how, _PARTS, [found.stays(found.of(how, part=part)) for part in _PARTS]) for how in _ALL[1:]]
+    series = [line(how, _PARTS, [found.stays(found.of(how, part=part)) for part in _PARTS]) for how in _ALL[1:5]]
     return Plot(
         "what-stays-by-place", "How much of the rest of a reply is said after a handover", "lines",
         "share of the reply that stands when it is handed over", "share of the rest, up to the first difference",
@@ -210,21 +214,16 @@ def _stays(found: Switched) -> Plot:
     )  # fmt: skip
 
 
-def _speakers(found: Switched) -> Plot:
+def _divergences(found: Switched) -> Plot:
     series = [
-        line(
-            f"{how}, {kind}",
-            _PARTS,
-            [share_of(each.speaker for each in found.of(how, part=part, pressed=pressed)) for part in _PARTS],
-        )
-        for how in (SWITCH, ANEW)
-        for pressed, kind in ((True, "pressed"), (False, "not pressed"))
-        if found.of(how, pressed=pressed)
+        line(how, _PARTS, [found.kl(found.of(how, part=part)) for part in _PARTS])
+        for how in (TRANSFER, PREFILL, SWITCH)
+        if any(each.kl is not None for each in found.of(how))
     ]
     return Plot(
-        "speakers-by-place", "Replies that are the same speaker's after a handover", "lines",
-        "share of the reply that stands when it is handed over", "share of replies", series,
-        "Shares with 95 % intervals (Wilson), of replies that are the persona's or the assistant's.",
+        "next-token-by-place", "How far a handover moves the next token", "lines",
+        "share of the reply that stands when it is handed over", "divergence of the next token's distribution (nats)",
+        series, "Means of KL(without || with the handover), with 95 % intervals, conversations resampled whole.",
     )  # fmt: skip
 
 
