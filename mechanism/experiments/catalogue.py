@@ -196,7 +196,7 @@ CATALOGUE: dict[str, Entry] = {
             (
                 Option("couplets", "file", None, "Pairs of first lines, one a line, with | between the two.  [default: "
                        "lines of ours; with an organism, questions of its grammar]"),
-                Option("samples", "whole number", 4, "Lines sampled from the beginning, beside the likeliest.", least=0),
+                Option("samples", "whole number", 4, "Sampled lines, beside the likeliest.", least=0),
             ),
             (
                 "individuate experiment rabbit -o rabbit",
