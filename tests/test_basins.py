@@ -14,9 +14,11 @@ from mechanism.hypotheses.basins import free_points, privileged, sticky
 from mechanism.hypotheses.bench import Bench, Size
 from mechanism.hypotheses.courses import PRESSED, Course, Start, courses_of, directions_between
 from mechanism.hypotheses.gate import gated
+from mechanism.hypotheses.placing import regions_at
 from mechanism.hypotheses.pushes import pushed
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.organism import path_of
+from mechanism.regions.mixture import fit_mixture
 from mechanism.space import PersonaSpace
 
 SMALL = Size(contexts=8, answers=2, random=2, turns=2, doses=(0.4, 0.5))
@@ -116,6 +118,14 @@ def test_a_region_that_one_start_leads_to_is_not_privileged(line):
 
 def test_many_starts_of_one_kind_are_not_enough(line):
     assert privileged(line, [course([-1.0], ("prompt", str(each))) for each in range(6)])[1]["low"] is False
+
+
+def test_a_mixture_says_the_region_where_the_space_has_one(line):
+    dice = np.random.default_rng(0)
+    heaps = np.concatenate([dice.normal(-5, 1, (40, 1)), dice.normal(5, 1, (60, 1))])
+    mixture = fit_mixture(heaps, ("a",), seed=0).named(("high", "low"))
+    space = line.space.replaced(mixture=mixture.to_dict(), regions={"low": {}, "high": {}})
+    assert regions_at(space, np.array([[-5.0], [5.0], [np.nan], [90.0]])) == ["low", "high", None, None]
 
 
 def test_an_empty_reply_is_nowhere(line):

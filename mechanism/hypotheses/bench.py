@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mechanism.experiments.material import Material
 from mechanism.host import Host
+from mechanism.hypotheses.placing import regions_at
 from mechanism.intervention import Intervention
 from mechanism.judges.judge import Exchange, Judge, Judgement
 from mechanism.replies import Reach, replies, reply_means
@@ -153,7 +154,7 @@ class Bench:
 
     def regions(self, points: NDArray[np.float64]) -> list[str | None]:
         """The region of each point [n, axes], as the space has it; None: in none."""
-        return [self.space.region_of(dict(zip(self.space.axes, point, strict=True))) for point in points.tolist()]
+        return regions_at(self.space, points)
 
     def opening(self, persona: str | None) -> list[Message]:
         """What a chat begins with, so that this persona speaks: a system prompt, or nothing."""

@@ -24,6 +24,7 @@ from mechanism.hypotheses.discreteness import LEAST_POINTS, discreteness
 from mechanism.hypotheses.gate import gated
 from mechanism.hypotheses.gateway import axes_to_steer, layer_profile, start_for, steered_across_contexts
 from mechanism.hypotheses.part import Part
+from mechanism.hypotheses.placing import regions_at
 from mechanism.hypotheses.probing import persona_on_user_turns, probed_across_personas
 from mechanism.hypotheses.pushes import pushed
 from mechanism.outcome import Finding, Outcome
@@ -217,7 +218,7 @@ def _in_one_basin(space: PersonaSpace, points: Points, labels: NDArray[np.intp])
     if len(labels) != len(points.values):
         return []
     held: dict[int, list[str]] = {}
-    names = [space.region_of(dict(zip(space.axes, point, strict=True))) for point in points.values.tolist()]
+    names = regions_at(space, points.values)
     for region in space.regions:
         there = labels[[name == region for name in names]]
         if len(there):
