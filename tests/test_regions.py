@@ -24,7 +24,7 @@ SIZES = (90, 60, 40)
 
 def fit(points, **how):
     """With fewer mixtures to try than a user has, for the time it takes."""
-    return fit_mixture(points, AXES, **{"most": 5, "shapes": ["full", "diag"], **how})
+    return fit_mixture(points, AXES, **{"most": 4, "shapes": ["full", "diag"], "starts": 2, **how})
 
 
 def clusters(seed, sizes=SIZES, sd=1.2):
@@ -39,7 +39,7 @@ def three():
     return points, of, fit(points)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_clusters_are_found_and_counted_without_being_told(seed):
     points, of = clusters(seed)
     found = fit(points, seed=seed)
@@ -283,11 +283,11 @@ def tokens_of(dice, kind, count, mean, sd=6.0):
 @pytest.mark.parametrize("kind", ["normal", "heavy-tailed", "hanging together", "unlike at first"])
 def test_a_turn_in_one_region_is_hardly_ever_cut(three, kind):
     found, dice = three[2], np.random.default_rng(4)
-    turns = [tokens_of(dice, kind, 60, dice.normal(CENTRES[at % 3], 1.2)) for at in range(60)]
+    turns = [tokens_of(dice, kind, 60, dice.normal(CENTRES[at % 3], 1.2)) for at in range(40)]
     noise = token_noise(turns)
     cut = sum(len(runs(turn, found, noise)) > 1 for turn in turns)
-    # One in twenty (docs/spaces.md), and what chance makes of it in sixty.
-    assert cut <= 7
+    # One in twenty (docs/spaces.md), and what chance makes of it in forty.
+    assert cut <= 5
 
 
 @pytest.mark.parametrize("kind", ["normal", "heavy-tailed"])

@@ -174,6 +174,8 @@ def _roles(space: PersonaSpace) -> Roles:
 
 
 def _told(found: Regions, what: str, output: str, *, earlier: bool, was_tested: bool) -> dict[str, Any]:
+    from mechanism.regions.mixture import DOUBTFUL
+
     mixture = found.mixture
     tried = sorted((each for each in mixture.candidates if each.bic is not None), key=lambda each: each.bic or 0.0)
     return {
@@ -199,6 +201,7 @@ def _told(found: Regions, what: str, output: str, *, earlier: bool, was_tested: 
         "too_few_points": [
             {"components": each.components, "covariance": each.shape} for each in mixture.candidates if each.bic is None
         ],
+        "doubtful": DOUBTFUL,
         "was_tested": was_tested,
     }  # fmt: skip
 
@@ -260,7 +263,8 @@ def _say_mixtures(told: dict[str, Any]) -> None:
     ]
     left = len(tried) - len(rows)
     out.print(
-        f"The best of {count(len(tried), 'mixture')} (BIC: less is better; 10 more is a clear difference):",
+        f"The best of {count(len(tried), 'mixture')} (BIC: less is better; of those up to {told['doubtful']:g} worse, "
+        "the one with the fewest clusters is taken):",
         markup=False,
     )
     columns = [("clusters", "right"), ("covariances", "left"), ("BIC", "right"), ("more than the best", "right")]

@@ -19,9 +19,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from mechanism.regions.gaussians import SHAPES, Floats, Gaussians, Shape, fitted, log_sum
 from traces.errors import TraceError, quoted
 
-VALLEY = 0.5
+VALLEY = 0.6
 """Two components are two regions where the density between them falls below this share of the lower peak, both that of
 the mixture and that of the points themselves."""
+
+DOUBTFUL = 6.0
+"""A mixture whose BIC is larger than the least by no more has no strong evidence against it (Kass & Raftery 1995,
+*Bayes Factors*)."""
 
 LEAST = 8
 """A region is fitted to at least so many points."""
@@ -150,10 +154,10 @@ def fit_mixture(
     """A Gaussian mixture fitted to points [n, axes], as regions called region-1, region-2, ..., the largest first.
 
     Of one to `most` components (fewer, once two more in a row made it worse), with covariances of each of the `shapes`,
-    that with the least BIC is taken, and components with no valley between them are one region; `number` sets the
-    number of regions instead. With `noise`, a uniform density over the box around the points takes outliers. Its weight
-    is never less than that of one point more than there are, so that what lies far from all that was seen is in no
-    region.
+    that with the least BIC is taken, or, of those that are hardly worse (`DOUBTFUL`), that with the fewest components.
+    Components with no valley between them are one region. `number` sets the number of regions instead. With `noise`, a
+    uniform density over the box around the points takes outliers. Its weight is never less than that of one point more
+    than there are, so that what lies far from all that was seen is in no region.
 
     Raises `TraceError` for too few points, or none that differ.
 
@@ -173,8 +177,16 @@ def fit_mixture(
     if not sound:
         wanted = f"at least {least} points in each region: fewer regions, or more points"
         raise TraceError("regions", f"{number} regions cannot be told apart in {len(points)} points", wanted)
-    best = tried[min(sound)[1]][1]
+    candidates = (tried[at] for bic, at in sound if bic <= min(sound)[0] + DOUBTFUL)
+    chosen, best = min(candidates, key=lambda each: (each[0].components, each[0].bic))
     assert best is not None  # a candidate with a BIC has a fit
+    # The one that is taken is worth more starts than those that were only to be compared.
+    with threadpool_limits(1):
+        again = fitted(
+            points, chosen.components, chosen.shape, noise=noise, starts=4 * starts, seed=seed + 1, least=least
+        )
+    if again is not None and again.bic(points) < best.bic(points):
+        best = again
     gaussians = _with_least_noise(best, len(points))
     groups = list(range(len(gaussians.weights))) if number is not None else joined(gaussians, points)
     gaussians, of_component = _by_size(gaussians, groups)
