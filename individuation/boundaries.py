@@ -20,7 +20,7 @@ from rules.view import View
 from traces.errors import TraceError, UnknownNameError
 from traces.facts import Facts, Floats
 from traces.identity import models_named
-from traces.labelling import STATED, axis_values, labelling_names, regions_of, spaces_of
+from traces.labelling import STATED, added_by_default, axis_values, labelling_names, regions_of, spaces_of
 from traces.stages import ASSISTANT, StageTable
 from traces.together import prefixes
 from traces.vocabulary import Space
@@ -276,7 +276,7 @@ def _moved(facts: Facts, labelling: str | None, boundary: Boundary, at: float) -
 def _is_own(facts: Facts, labelling: str | None) -> bool:
     """Whether a labelling goes by the trace's own spaces."""
     if labelling is None:
-        return bool(facts.spaces) or not facts.labellings or STATED in labelling_names(facts)
+        return added_by_default(facts) is None
     return labelling in facts.spaces or labelling == STATED
 
 

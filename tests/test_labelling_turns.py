@@ -59,7 +59,7 @@ def test_each_part_of_a_turn_within_which_the_region_changes_is_a_stage():
     # Other labellings, and none, keep their stages.
     assert len(open_trace(a_world()).stages()) == 7
     without = a_world()
-    without["spaces"] = {"own": {"model": "m", "axes": ["a"]}}
+    without["spaces"] = {"own": {"model": "m", "axes": ["a"], "regions": {"calm": {}}}}
     assert len(StageTable.of(facts_from_data(without))) == 6
     assert len(StageTable.of(facts_from_data(without), "own")) == 6
 
@@ -327,3 +327,14 @@ def test_the_report_says_which_part_of_its_turn_a_stage_is(tmp_path, run):
     text = (tmp_path / "w.html").read_text(encoding="utf-8")
     assert "tokens 1 to 5 of it (words are shown of the whole turn)" in text
     assert "tokens 6 to 8 of it" in text
+
+
+def test_a_trace_whose_spaces_draw_no_regions_goes_by_what_was_added():
+    world = a_world()
+    world["spaces"] = {"bare": {"model": "m", "axes": ["a"]}}
+    assert individuate(world, "model-persona").count == 2
+    ranged = {**a_world_of_ranges(), "spaces": world["spaces"]}
+    assert individuate(ranged, "model-persona").count == 2
+    assert sensitivity(ranged, "model-persona", vary=["drawn.calm.a=-5..5"]).over_boundaries
+    world["spaces"]["bare"]["regions"] = {"calm": {}}
+    assert individuate(world, "model-persona").count == 0

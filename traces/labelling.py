@@ -64,7 +64,8 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     """The regions of a trace under a labelling.
 
     Without a name: the trace's own, that is the stated region of a turn, else that of the first space of its model
-    whose ranges hold its coordinates; where a trace has neither, the first labelling that was added to it.
+    whose ranges hold its coordinates; where a trace has no region of either kind, the first labelling that was added to
+    it.
 
     A turn that says how probable each region is counts as stated to be in the most probable one.
 
@@ -123,11 +124,17 @@ def regions_of(facts: Facts, labelling: str | None = None) -> Regions:
     )
 
 
+def added_by_default(facts: Facts) -> str | None:
+    """The labelling, added since, that a trace without regions of its own goes by; None where it has some, or where
+    nothing was added.
+    """
+    own = STATED in labelling_names(facts) or any(space.regions for space in facts.spaces.values())
+    return None if own else next(iter(facts.labellings), None)
+
+
 def turn_by_turn(facts: Facts, labelling: str | None = None) -> str | None:
     """The labelling that is meant (see `regions_of`), if it says regions turn by turn."""
-    names = labelling_names(facts)
-    if labelling is None and names and facts.labellings and not facts.spaces and STATED not in names:
-        labelling = next(iter(facts.labellings))
+    labelling = added_by_default(facts) if labelling is None else labelling
     return labelling if labelling in facts.turn_labels else None
 
 
@@ -181,9 +188,8 @@ def spaces_of(facts: Facts, labelling: str | None = None) -> Mapping[str, Space]
 
 def _chosen(facts: Facts, labelling: str | None, names: list[str]) -> tuple[bool, Mapping[str, Space]]:
     if labelling is None:
-        if names and facts.labellings and not facts.spaces and STATED not in names:
-            return False, next(iter(facts.labellings.values()))
-        return True, facts.spaces
+        added = added_by_default(facts)
+        return (True, facts.spaces) if added is None else (False, facts.labellings[added])
     if labelling not in names:
         raise UnknownNameError(facts.name, "labelling", labelling, names)
     if labelling == STATED:
