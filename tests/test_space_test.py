@@ -69,6 +69,7 @@ def test_regions_between_which_there_is_no_valley_are_named():
     drawn = {"left": {"a": (None, 0.0)}, "right": {"a": (0.001, None), "b": (None, 0.0)},
              "upper right": {"a": (0.001, None), "b": (0.001, None)}}  # fmt: skip
     found = hypotheses_tested(a_space(heaps()).replaced(regions=drawn), which=["H3"])
+    assert found.discrete is False
     assert "no valley between right and upper right" in found.outcome.findings[0].statement
     assert any("are not borne out" in caveat for caveat in found.outcome.caveats)
 
@@ -77,6 +78,12 @@ def test_one_continuum_is_not_discrete_whatever_regions_are_drawn_in_it():
     found = hypotheses_tested(a_space(one_cloud()), which=["H3"])
     assert found.discrete is False
     assert found.outcome.findings[0].passed is False
+
+
+def test_of_very_many_points_a_sample_is_tested():
+    found = hypotheses_tested(a_space(heaps(2100)), which=["H3"])
+    assert found.discrete is True
+    assert "Of 2,100 points a sample of 2,000 was tested." in found.outcome.caveats
 
 
 def test_points_that_are_given_come_before_those_of_the_space():
@@ -124,6 +131,7 @@ def test_with_a_model_every_region_has_to_be_reached_and_kept_to(organism, own_s
     by_name = {finding.name: finding.passed for finding in found.outcome.findings}
     every = all(by_name[f"privileged: {region}"] and by_name[f"sticky: {region}"] for region in own_space.regions)
     assert by_name["discreteness"] is True
+    # Both heaps lie in one region, so no two regions share a basin.
     assert found.discrete is every
     assert found.outcome.caveats[0] == ORGANISM_CAVEAT
 

@@ -20,7 +20,7 @@ from mechanism.hypotheses.basins import free_points, privileged, sticky
 from mechanism.hypotheses.bench import Bench, settings_of
 from mechanism.hypotheses.courses import Course, courses_of
 from mechanism.hypotheses.dimension import LEAST_ROLES, dimension
-from mechanism.hypotheses.discreteness import LEAST_POINTS, discreteness
+from mechanism.hypotheses.discreteness import LEAST_POINTS, MOST_POINTS, discreteness
 from mechanism.hypotheses.gate import gated
 from mechanism.hypotheses.gateway import axes_to_steer, layer_profile, start_for, steered_across_contexts
 from mechanism.hypotheses.part import Part
@@ -34,8 +34,9 @@ from traces.errors import TraceError, UnknownNameError
 HYPOTHESES = ("H1", "H2", "H3")
 
 RULE = (
-    "discrete: the points fall in separate basins (static), and, where the model could be asked, every region of the "
-    "space is privileged (reached from many starts) and sticky (replies in it stay without pressure)"
+    "discrete: the points fall in separate basins, no two regions of the space in the same one, and, where the model "
+    "could be asked, every region is privileged (reached from many starts) and sticky (replies in it stay without "
+    "pressure)"
 )
 """When a space's regions count as discrete."""
 
@@ -175,6 +176,7 @@ def _regions(
     if points is None or len(points.values) < LEAST_POINTS:
         count = "no points" if points is None else f"{len(points.values)} points only"
         return _not_tested(name, "regions", f"there are {count} (at least {LEAST_POINTS}; --trace)", source), None
+    points, sampled = _not_too_many(points, seed)
     static = discreteness(points.values, groups=points.groups, seed=seed)
     parts = [static.part()]
     basins = static.verdict == "discrete"
@@ -183,10 +185,10 @@ def _regions(
         if basins
         else f"{len(points.values):,} points ({points.source}) show no separate basins: one continuum explains them"
     )
-    caveats = [_about_points(points)]
-    discrete = basins
-    if basins and space.regions:
-        shared = _in_one_basin(space, points, static.labels)
+    caveats = [*sampled, _about_points(points)]
+    shared = _in_one_basin(space, points, static.labels) if basins else []
+    discrete = basins and not shared
+    if shared:
         told += "".join(f", with no valley between {' and '.join(regions)}" for regions in shared)
         caveats[:0] = [
             f"No valley was found between the regions {' and '.join(regions)}: their points are mostly in one basin, "
@@ -197,7 +199,7 @@ def _regions(
         reached, kept = privileged(bench, courses), sticky(bench, courses)
         parts += [reached[0], kept[0], pushed(bench, courses), gated(bench, _that_start(bench, axes))]
         failed = [region for region in space.regions if not (reached[1][region] and kept[1][region])]
-        discrete = basins and not failed
+        discrete = discrete and not failed
         told += "; " + (
             f"not privileged and sticky: {', '.join(failed)}" if failed else "every region is privileged and sticky"
         )
@@ -214,9 +216,6 @@ def _regions(
 
 def _in_one_basin(space: PersonaSpace, points: Points, labels: NDArray[np.intp]) -> list[list[str]]:
     """Regions whose points are mostly in the same basin as those of another."""
-    # Of very many points a sample was tested, whose places are not those of the points.
-    if len(labels) != len(points.values):
-        return []
     held: dict[int, list[str]] = {}
     names = regions_at(space, points.values)
     for region in space.regions:
@@ -224,6 +223,18 @@ def _in_one_basin(space: PersonaSpace, points: Points, labels: NDArray[np.intp])
         if len(there):
             held.setdefault(int(np.bincount(there).argmax()), []).append(region)
     return [regions for regions in held.values() if len(regions) > 1]
+
+
+def _not_too_many(points: Points, seed: int) -> tuple[Points, list[str]]:
+    """A sample, where there are more points than are tested, so that the basin of each point is known."""
+    n = len(points.values)
+    if n <= MOST_POINTS:
+        return points, []
+    kept = np.sort(np.random.default_rng(seed).choice(n, MOST_POINTS, replace=False))
+    groups = None if points.groups is None else [points.groups[at] for at in kept.tolist()]
+    return Points(points.values[kept], groups, points.source), [
+        f"Of {n:,} points a sample of {MOST_POINTS:,} was tested."
+    ]
 
 
 def _points_of(space: PersonaSpace, courses: Sequence[Course]) -> Points | None:
