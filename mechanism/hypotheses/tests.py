@@ -198,11 +198,13 @@ def _regions(
     if courses and bench is not None:
         reached, kept = privileged(bench, courses), sticky(bench, courses)
         parts += [reached[0], kept[0], pushed(bench, courses), gated(bench, _that_start(bench, axes))]
-        failed = [region for region in space.regions if not (reached[1][region] and kept[1][region])]
-        discrete = discrete and not failed
-        told += "; " + (
-            f"not privileged and sticky: {', '.join(failed)}" if failed else "every region is privileged and sticky"
-        )
+        lacking = [
+            f"not {what}: {', '.join(failed)}"
+            for what, (_, held) in (("privileged", reached), ("sticky", kept))
+            if (failed := [region for region in space.regions if not held[region]])
+        ]
+        discrete = discrete and not lacking
+        told += "; " + ("; ".join(lacking) if lacking else "every region is privileged and sticky")
         caveats.append(
             "Which starts lead to a region depends on the starts that were tried; those that aim at it count."
         )
