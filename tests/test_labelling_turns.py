@@ -210,6 +210,18 @@ def test_it_is_added_beside_the_facts_with_how_probable_regions_are(tmp_path):
         add_labelling(path, "found", {"mixed": Space(**{**SPACE, "axes": ("a",)})}, turns)
 
 
+def test_regions_that_no_ranges_draw_need_no_axis_that_was_read_but_a_model_of_the_trace(tmp_path):
+    path = stored(tmp_path)
+    said = {"c/1": LabelledTurn(region="calm")}
+    space = Space(**{**SPACE, "axes": ("unread",)})
+    with pytest.raises(TraceError, match="axis unread was not recorded"):
+        add_labelling(path, "ranges", {"judged": space})
+    with pytest.raises(TraceError, match='no model "other"'):
+        add_labelling(path, "judged", {"judged": space.model_copy(update={"model": "other"})}, said)
+    add_labelling(path, "judged", {"judged": space}, said, {"method": "three raters"})
+    assert individuate(path, "model-persona").count == 1
+
+
 @pytest.mark.parametrize(
     ("turns", "found"),
     [

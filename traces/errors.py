@@ -74,7 +74,7 @@ def one_of(known: Iterable[str], kind: str = "name") -> str:
     """`one of a, b, c`, cut where there are very many."""
     names = list(known)
     if not names:
-        return f"a {kind} that is declared (there is none here)"
+        return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind} that is declared (there is none here)"
     shown = ", ".join(names[:30])
     return f"one of {shown}" + (f", and {len(names) - 30} more" if len(names) > 30 else "")
 

@@ -304,12 +304,14 @@ def axis_values(facts: Facts, name: str, space: Space, axis: str) -> NDArray[np.
     return column
 
 
-def check_space_fits(facts: Facts, name: str, space: Space) -> None:
-    """Refuse a space that cannot be placed on a trace: of another model, or on axes not recorded, or recorded twice."""
+def check_space_fits(facts: Facts, name: str, space: Space, by_ranges: bool = True) -> None:
+    """Refuse a space that cannot be placed on a trace: of another model, or on axes not recorded, or recorded twice.
+    Where regions are not found by its ranges, nothing is asked of its axes.
+    """
     if not find_model(facts.models, space.model):
         raise UnknownNameError(f"space {name}", "model", space.model, _model_names(facts))
     recorded = sorted({probe.axis for probe in facts.probes.values()})
-    for axis in space.axes:
+    for axis in space.axes if by_ranges else ():
         fitting = probes_read(facts, space, axis)
         _refuse_ambiguous(facts, name, axis, fitting)
         if not fitting:

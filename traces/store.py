@@ -184,8 +184,8 @@ def add_labelling(
     It goes by the ranges of its spaces; or, where `turns` are given, by what they say of each turn
     (CONVERSATION/ORDINAL), in the regions of its spaces. `made` says how that was found.
 
-    Raises `TraceError` where the name is taken, a space is of a model or on axes that the trace does not have, or
-    `turns` say what cannot be said of the trace's turns.
+    Raises `TraceError` where the name is taken, a space is of a model or its ranges on axes that the trace does not
+    have, or `turns` say what cannot be said of the trace's turns.
     """
     try:
         TypeAdapter(Name).validate_python(name)
@@ -198,7 +198,7 @@ def add_labelling(
         if name in (STATED, *labelling_names(facts), *facts.spaces):
             raise TraceError(path.name, f'it already has a labelling "{name}"', "another name (--name)")
         for key, space in spaces.items():
-            check_space_fits(facts, key, space)
+            check_space_fits(facts, key, space, by_ranges=turns is None)
         add_spaces(connection, name, spaces, own=False, made=made)
         if turns is not None:
             _add_turns(connection, facts, name, _labelling(name, spaces, turns))
