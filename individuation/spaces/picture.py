@@ -6,6 +6,7 @@ Colour never stands alone: regions differ in their markers too, and each is name
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,9 @@ def picture(
         if format_ == "pdf":
             metadata |= {"CreationDate": None}  # type: ignore[dict-item]
         figure.savefig(file, format=format_, dpi=_DPI, metadata=metadata)
-        return file.getvalue()
+        made = file.getvalue()
+        # Which program made it, with addresses elsewhere that a picture has no need of.
+        return re.sub(rb" *<metadata>.*?</metadata>\n", b"", made, flags=re.S) if format_ == "svg" else made
 
 
 def _title(space: PersonaSpace) -> str:
