@@ -54,12 +54,12 @@ def answer(job: Job) -> Answer:
     return Answer(found.verdict == "discrete", found.basins, cloud.basins, n, d, time.process_time() - start)
 
 
-def measure(draws: int, seed: int, aparts: list[float], processes: int, only: list[str] | None) -> Iterator[str]:
+def measure(draws: int, seed: int, aparts: list[float], processes: int, only: str | None) -> Iterator[str]:
     """Rows of a table in Markdown, each as soon as it is known."""
     yield "| simulated | apart (sd) | right | of | share (95 % interval) | basins counted right | wrong: n, d | CPU s |"
     yield "|---|---|---|---|---|---|---|---|"
     kinds = [(kind, None) for kind in CONTINUA] + [(kind, apart) for apart in aparts for kind in BASINS]
-    kinds = [each for each in kinds if only is None or each[0] in only]
+    kinds = [(kind, apart) for kind, apart in kinds if only in (None, "continua" if apart is None else "basins")]
     with ProcessPoolExecutor(processes) as pool:
         for kind, apart in kinds:
             jobs = [Job(kind, apart, seed + draw) for draw in range(draws)]
@@ -89,7 +89,7 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=10_000, help="of the first; none of these was used in building")
     asked.add_argument("--apart", type=float, nargs="+", default=[APART], help="distances of the nearest basins, in sd")
     asked.add_argument("--processes", type=int, default=2)
-    asked.add_argument("--only", nargs="+", help="kinds")
+    asked.add_argument("--only", choices=("continua", "basins"))
     asked.add_argument("--dip", action="store_true", help="make the table of the dip's quantiles instead")
     options = asked.parse_args()
     rows = (
