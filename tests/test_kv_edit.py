@@ -11,7 +11,7 @@ from mechanism.continuations import Asking, Standing, answers
 from mechanism.experiments import kv_edit
 from mechanism.experiments.cache_edits import Condition, Edits, conditions, edited_layers
 from mechanism.experiments.experiment import Setting, conduct, experiment
-from mechanism.experiments.kv_edit_found import is_assistants
+from mechanism.experiments.kv_edit_answers import is_assistants
 from mechanism.experiments.material import ORGANISM_CAVEAT, OrganismMaterial, our_material
 from mechanism.host import Host
 from mechanism.judges.grammar import GrammarJudge

@@ -15,7 +15,8 @@ from typing import Any
 from mechanism.continuations import Asking, Standing, answers
 from mechanism.experiments.cache_edits import Condition, Edits, conditions, edited_layers, stream_lengths
 from mechanism.experiments.experiment import Experiment, Setting
-from mechanism.experiments.kv_edit_found import Asked, outcome_parts
+from mechanism.experiments.kv_edit_answers import Asked
+from mechanism.experiments.kv_edit_found import outcome_parts
 from mechanism.experiments.talk import talked
 from mechanism.outcome import Outcome
 from mechanism.recorder import Recorder

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mechanism.experiments.handovers import NOTHING, PREFILL, SWITCH, TRANSFER
-from mechanism.experiments.kv_edit_found import is_assistants
+from mechanism.experiments.kv_edit_answers import is_assistants
 from mechanism.experiments.lines import above, line, share_of
 from mechanism.experiments.setting import Setting
 from mechanism.judges.judge import Judgement
