@@ -32,8 +32,10 @@ MOST_REGIONS = 12
 """Regions beyond which sets of them are too many to go through one by one."""
 
 _SMALLEST = 1e-15
+_NOTHING = 1e-18
+"""Less than what a count's probability is told to, however many of them are added up."""
 
-Counts = dict[int, float]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,45 @@ def distribution(
     turns = len(np.unique(stages.chance_stage))
     exact = _exact(view, stages, settled)
     if exact is not None:
-        return Distribution(_tidy(exact), "exact", turns)
+        return Distribution(exact.tidy(), "exact", turns)
     return _drawn(view, stages, readings, draws, seed, turns)
 
 
-def _tidy(counts: Counts) -> Counts:
-    total = sum(counts.values())
-    kept = {count: chance / total for count, chance in sorted(counts.items()) if chance > _SMALLEST}
-    return {count: float(np.round(chance, 12)) for count, chance in kept.items()}
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    """The probability of each count from `least` on."""
+
+    least: int
+    chance: Floats
+
+    @classmethod
+    def of(cls, chance: Floats, least: int = 0) -> _Counts:
+        """Without what has no probability at either end."""
+        some = np.flatnonzero(chance > _NOTHING)
+        if not len(some):
+            return cls(least, chance)
+        return cls(least + int(some[0]), chance[some[0] : some[-1] + 1])
+
+    def plus(self, other: _Counts) -> _Counts:
+        """Those of the sum of two counts that do not hang on one another."""
+        return _Counts.of(np.convolve(self.chance, other.chance), self.least + other.least)
+
+    def tidy(self) -> dict[int, float]:
+        """Counts that are told, with what they are told to."""
+        kept = np.flatnonzero(self.chance > _SMALLEST)
+        told = np.round(self.chance[kept] / self.chance.sum(), 12)
+        return dict(zip((kept + self.least).tolist(), told.tolist(), strict=True))
+
+
+_NONE = _Counts(0, np.ones(1))
+
+
+def _sum(counts: list[_Counts]) -> _Counts:
+    """Pairs of about the same size are added first."""
+    while len(counts) > 1:
+        left = [counts[-1]] if len(counts) % 2 else []
+        counts = [one.plus(other) for one, other in zip(counts[::2], counts[1::2], strict=False)] + left
+    return counts[0] if counts else _NONE
 
 
 def outcomes(stages: StageTable) -> dict[int, dict[int, float]]:
@@ -123,7 +156,7 @@ def outcomes(stages: StageTable) -> dict[int, dict[int, float]]:
     return found
 
 
-def _exact(view: View, stages: StageTable, readings: Readings) -> Counts | None:
+def _exact(view: View, stages: StageTable, readings: Readings) -> _Counts | None:
     declaration = view.declaration
     if declaration is None or readings["outside"] == "last" or len(stages.regions.names) > MOST_REGIONS:
         return None
@@ -131,7 +164,7 @@ def _exact(view: View, stages: StageTable, readings: Readings) -> Counts | None:
         return None
     if declaration.uninstantiated:
         # How many regions there are does not hang on which are entered.
-        return {int(view.rule(stages, readings).count or 0): 1.0}
+        return _Counts(int(view.rule(stages, readings).count or 0), np.ones(1))
     if not declaration.linked:
         plain = "region" in declaration.pool and set(declaration.pool) <= {"model", "region"}
         return _of_pools(stages, declaration, readings) if plain else None
@@ -141,32 +174,22 @@ def _exact(view: View, stages: StageTable, readings: Readings) -> Counts | None:
     return _of_chains(stages, declaration, readings)
 
 
-def _convolved(a: Counts, b: Counts) -> Counts:
-    found: Counts = {}
-    for m, p in a.items():
-        for n, q in b.items():
-            found[m + n] = found.get(m + n, 0.0) + p * q
-    return found
-
-
-def _sets(assistants: list[dict[int, float]]) -> Counts:
+def _sets(assistants: list[dict[int, float]], regions: int) -> _Counts:
     """How many different regions a group of assistant stages enters: over sets of regions (bits), stage by stage."""
-    sets: dict[int, float] = {0: 1.0}
+    sets = np.zeros(1 << regions)
+    sets[0] = 1.0
     for of_stage in assistants:
-        after: dict[int, float] = {}
-        for entered, p in sets.items():
-            for region, q in of_stage.items():
-                if q > 0:
-                    now = entered | (1 << region) if region >= 0 else entered
-                    after[now] = after.get(now, 0.0) + p * q
+        after = sets * of_stage.get(-1, 0.0)
+        for region, q in of_stage.items():
+            if region >= 0 and q > 0:
+                by_bit = (-1, 2, 1 << region)
+                after.reshape(by_bit)[:, 1] += q * sets.reshape(by_bit).sum(axis=1)
         sets = after
-    found: Counts = {}
-    for entered, p in sets.items():
-        found[entered.bit_count()] = found.get(entered.bit_count(), 0.0) + p
-    return found
+    sizes = [number.bit_count() for number in range(1 << regions)]
+    return _Counts.of(np.bincount(sizes, sets, minlength=regions + 1).astype(np.float64))
 
 
-def _grouped(stages: StageTable, group: NDArray[np.int64]) -> Counts:
+def _grouped(stages: StageTable, group: NDArray[np.int64]) -> _Counts:
     """The number of (group, region) pairs entered. A stage that is not the assistant's is never alone in its region:
     its region is that of an assistant stage of the same model.
     """
@@ -174,19 +197,17 @@ def _grouped(stages: StageTable, group: NDArray[np.int64]) -> Counts:
     members: dict[int, list[dict[int, float]]] = {}
     for stage in np.flatnonzero(stages.assistant).tolist():
         members.setdefault(int(group[stage]), []).append(uncertain.get(stage, {int(stages.region[stage]): 1.0}))
-    found: Counts = {0: 1.0}
-    for of_group in members.values():
-        found = _convolved(found, _sets(of_group))
-    return found
+    regions = len(stages.regions.names)
+    return _sum([_sets(of_group, regions) for of_group in members.values()])
 
 
-def _of_pools(stages: StageTable, declaration: Declaration, readings: Readings) -> Counts:
+def _of_pools(stages: StageTable, declaration: Declaration, readings: Readings) -> _Counts:
     by_model = "model" in declaration.pool
     model = stages.base_model[0] if readings["weights"] == "base" else stages.model
     return _grouped(stages, model.astype(np.int64) if by_model else np.zeros(len(stages), np.int64))
 
 
-def _of_chains(stages: StageTable, declaration: Declaration, readings: Readings) -> Counts | None:
+def _of_chains(stages: StageTable, declaration: Declaration, readings: Readings) -> _Counts | None:
     parent = carried_links(stages, declaration, readings)
     carried = branched(stages, parent, followed(stages, declaration)[1], readings["branching"])
     if readings["recurrence"] == "same":
@@ -197,13 +218,13 @@ def _of_chains(stages: StageTable, declaration: Declaration, readings: Readings)
     intermittent = is_intermittent(declaration, readings)
     # Along a chain of own links the stages come one after the other, and each takes its region from an assistant stage
     # (its source) that is not before the source of the stage before it.
-    found: Counts = {0: 1.0}
+    found: list[_Counts] = []
     top = roots(stages.own)
     order = np.argsort(top, kind="stable")
     for chain in np.split(order, np.flatnonzero(np.diff(top[order])) + 1):
         rows = [row for row in chain.tolist() if not intermittent or bool(stages.assistant[row])]
-        found = _convolved(found, _of_chain(stages, judge, uncertain, carried, rows, intermittent))
-    return found
+        found.append(_of_chain(stages, judge, uncertain, carried, rows))
+    return _sum(found)
 
 
 def _of_chain(
@@ -212,28 +233,35 @@ def _of_chain(
     uncertain: Mapping[int, Mapping[int, float]],
     carried: NDArray[np.int64],
     rows: list[int],
-    intermittent: bool,
-) -> Counts:
-    state: dict[tuple[int, int], float] = {(-1, 0): 1.0}
+) -> _Counts:
+    # How probable each region (the last row: none) is together with each count.
+    state = np.zeros((len(stages.regions.names) + 1, 1))
+    state[-1, 0] = 1.0
     source_before: int | None = None
     for number, row in enumerate(rows):
         source = row if bool(stages.assistant[row]) else next(iter(judge.region(row).found_at), None)
         joined = number > 0 and _joined(carried, rows[number - 1], row)
-        fresh = source != source_before
-        certain = {-1 if source is None else int(stages.region[source]): 1.0}
-        options = certain if source is None else uncertain.get(source, certain)
-        after: dict[tuple[int, int], float] = {}
-        for (region, count), p in state.items():
-            # The same source again is the same draw again.
-            for now, q in options.items() if fresh else [(region, 1.0)]:
-                begins = now >= 0 and not (joined and now == region)
-                key = (now, count + begins)
-                after[key] = after.get(key, 0.0) + p * q
-        state, source_before = after, source
-    counts: Counts = {}
-    for (_, count), p in state.items():
-        counts[count] = counts.get(count, 0.0) + p
-    return counts
+        # The same source again is the same draw again.
+        again = source == source_before
+        if again and joined:
+            continue
+        grown = np.pad(state, ((0, 0), (0, 1)))
+        after = np.zeros_like(grown)
+        if again:
+            after[:-1, 1:] = state[:-1]
+            after[-1] = grown[-1]
+        else:
+            certain = {-1 if source is None else int(stages.region[source]): 1.0}
+            total = state.sum(axis=0)
+            for now, q in (certain if source is None else uncertain.get(source, certain)).items():
+                if now < 0:
+                    after[-1, :-1] += q * total
+                else:
+                    goes_on = state[now] if joined else np.zeros_like(total)
+                    after[now, :-1] += q * goes_on
+                    after[now, 1:] += q * (total - goes_on)
+        state, source_before = (after if after[:, -1].any() else after[:, :-1]), source
+    return _Counts.of(state.sum(axis=0))
 
 
 def _joined(carried: NDArray[np.int64], above: int, row: int) -> bool:

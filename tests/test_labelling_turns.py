@@ -350,3 +350,16 @@ def test_a_trace_whose_spaces_draw_no_regions_goes_by_what_was_added():
     assert sensitivity(ranged, "model-persona", vary=["drawn.calm.a=-5..5"]).over_boundaries
     world["spaces"]["bare"]["regions"] = {"calm": {}}
     assert individuate(world, "model-persona").count == 0
+
+
+def test_a_count_over_thousands_of_unsure_turns_is_exact_and_soon_found():
+    said = [{"role": "user", "model": "m", "server": "s", "tokens": 1}, {"role": "assistant", "tokens": 1}] * 10
+    unsure = {"region": "calm", "probabilities": {"calm": 0.75, "wild": 0.25}}
+    world = a_world({f"c{number}/{turn}": unsure for number in range(200) for turn in range(1, 20, 2)})
+    world["conversations"] = {f"c{number}": {"turns": said} for number in range(200)}
+    found = sensitivity(world, "instance-persona").chances
+    assert found.method == "exact"
+    assert found.turns == 2000
+    # In each conversation one, and one more wherever two turns on end differ.
+    assert found.mean == pytest.approx(200 * (1 + 9 * 2 * 0.75 * 0.25))
+    assert sum(found.probability.values()) == pytest.approx(1)
