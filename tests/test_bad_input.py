@@ -680,11 +680,6 @@ def test_a_file_that_may_not_be_read_is_refused(run_bound, tmp_path):
     refused(run_bound(path), str(path), "cannot be read: Permission denied", "a file that you may read")
 
 
-def test_the_published_table_of_experiment_2_is_refused_as_what_it_is(recordings, stays):
-    path = recordings / "mini-experiments" / "exp2_results.csv"
-    stays(path, expected="YAML")
-
-
 # --- broken recordings of the mini-experiments
 
 
