@@ -50,7 +50,8 @@ def _held(setting: Setting, handovers: Handovers, number: int, recorder: Recorde
     words = material.neutral(seed, _NEUTRAL_FIRST)
     if pressed:
         words += material.pressure(setting.persona, seed, setting.options["pressed"])
-    question = material.unrelated(seed, 1)[0]
+    # Of another topic in each conversation.
+    question = material.unrelated(setting.seed, number + 1)[number]
     with recorder.session(setting.host, sampling=setting.sampling, seed=seed) as trunk:
         talked(trunk, words)
         trunk.say(question)
