@@ -299,7 +299,7 @@ def assert_no_trace(run, path, ready, *words):
 def test_a_trace_of_a_newer_version_is_refused(run, ready, other):
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    assert_no_trace(run, other, ready, "newer version", "schema 99", "schema 3 or older")
+    assert_no_trace(run, other, ready, "newer version", "schema 99", f"schema {SCHEMA_VERSION} or older")
 
 
 def test_another_programs_sqlite_file_is_refused(run, ready, other):
