@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from traces.schema import SCHEMA_VERSION
+
 APPLICATION_ID = 0x494E4456
 SPACE = "individuation: 1\nspaces: {warm: {model: m, axes: [x], regions: {high: {x: [0.25, null]}}}}\n"
 
