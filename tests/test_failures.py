@@ -496,7 +496,9 @@ def test_two_imports_into_one_new_trace_at_once_leave_a_sound_one(names, run, st
     assert won
     for result in lost:
         assert_refused(result, "new.db", wrote=True)
-        assert "another program made it meanwhile" in result.stderr or "already has a conversation" in result.stderr
+        # When the loser finds out hangs on how far it was: before it began to write, at its end, or on joining in.
+        found = ("it is there already", "another program made it meanwhile", "already has a conversation")
+        assert any(words in result.stderr for words in found)
     if names == "same":
         assert len(won) == 1
     assert stages(run, target) == 1500 * len(won)
