@@ -4,13 +4,12 @@ its own marker and dashes, each set of bars its own hatch.
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from individuation.picture.figures import saved
 from individuation.picture.palette import MINDS, colours
 from mechanism.outcome import Plot, Series
 from traces.errors import TraceError
@@ -63,12 +62,7 @@ def picture(plot: Plot, format_: str = "svg") -> bytes:
         _lines(axes, plot, ink)
         if len(plot.series) > 1:
             _legend(figure, axes, len(plot.series))
-        file = io.BytesIO()
-        metadata = {"Date": None, "Title": plot.title} if format_ == "svg" else {"Title": plot.title}
-        figure.savefig(file, format=format_, dpi=_DPI, metadata=metadata)
-        made = file.getvalue()
-        # Which program made it, with addresses elsewhere that a picture has no need of.
-        return re.sub(rb" *<metadata>.*?</metadata>\n", b"", made, flags=re.S) if format_ == "svg" else made
+        return saved(figure, format_, plot.title, _DPI)
 
 
 def drawable(plot: Plot) -> bool:

@@ -5,13 +5,12 @@ Colour never stands alone: regions differ in their markers too, and each is name
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from individuation.picture.figures import saved
 from individuation.picture.palette import MINDS, colours
 from individuation.spaces.frame import DASHES, MARKERS, framed, roomy
 from individuation.spaces.region_picture import draw_regions
@@ -86,16 +85,7 @@ def picture(
         figure.draw_without_rendering()
         for name in named:
             name()
-        file = io.BytesIO()
-        metadata = {"Title": f"Persona space {space.name}"}
-        if format_ == "svg":
-            metadata |= {"Date": None}  # type: ignore[dict-item]
-        if format_ == "pdf":
-            metadata |= {"CreationDate": None}  # type: ignore[dict-item]
-        figure.savefig(file, format=format_, dpi=_DPI, metadata=metadata)
-        made = file.getvalue()
-        # Which program made it, with addresses elsewhere that a picture has no need of.
-        return re.sub(rb" *<metadata>.*?</metadata>\n", b"", made, flags=re.S) if format_ == "svg" else made
+        return saved(figure, format_, f"Persona space {space.name}", _DPI)
 
 
 def _title(space: PersonaSpace) -> str:
