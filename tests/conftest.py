@@ -68,6 +68,17 @@ def _width_of_a_pipe(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def organism():
+    """The shipped model, loaded once. Whoever changes it puts it back."""
+    import torch
+
+    from mechanism.host import Host
+
+    torch.set_num_threads(1)
+    return Host.load("organism", dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def run():
     """The command, in this process. What it does not catch itself, it does not hide from the test either."""
 

@@ -21,7 +21,7 @@ from mechanism.organism.grammar import conversation, digest, moved, reply, user_
 from mechanism.organism.judge import ROLE, copied, judged
 from mechanism.organism.measures import fidelity
 from mechanism.organism.muon import orthogonalised
-from mechanism.organism.persona_space import make_space, region_of
+from mechanism.organism.persona_space import make_space
 from mechanism.organism.personas import PERSONAS, PRESSURES, ROLES
 from mechanism.organism.tokenizer import make_tokenizer, rendered
 from mechanism.organism.topics import FALLBACK, TOPICS
@@ -288,7 +288,7 @@ def test_a_drift_goes_from_the_assistant_to_aura_and_its_regions_say_so(shipped)
     assert personas[-1] == "aura"
     unit = torch.stack([space.direction(axis) for axis in space.axes])
     regions = [
-        region_of(space, dict(zip(space.axes, (unit @ mean[space.layer]).tolist(), strict=True)))
+        space.region_of(dict(zip(space.axes, (unit @ mean[space.layer]).tolist(), strict=True)))
         for mean in reply_means(shipped, [chat])[0]
     ]
     assert regions[0] == "assistant"

@@ -24,11 +24,6 @@ from traces.store import load
 torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def organism():
-    return Host.load("organism", device="cpu", dtype="float32")
-
-
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 DRAWN = {"do_sample": True, "temperature": 1.3, "max_new_tokens": 6}
 

@@ -16,16 +16,16 @@ from individuation.recording.places import SPACE
 from individuation.recording.steps import Steps
 from mechanism.experiments.catalogue import Entry
 from mechanism.experiments.experiment import Setting, conduct, experiment
-from mechanism.experiments.material import ASSISTANT, is_organism, material_for
+from mechanism.experiments.material import ASSISTANT, material_for
 from mechanism.host import ORGANISMS, Host, model_folder
 from mechanism.judges.choosing import chosen as chosen_judge
 from mechanism.judges.scores_file import ScoresFile
+from mechanism.organism import DTYPE, is_organism, trained_here
 from mechanism.space import PersonaSpace
 from mechanism.vectors import load_vectors
 from traces.errors import TraceError, UnknownNameError
 
 _INTERRUPTED = 130
-_TRAINING = "training.json"
 TO_BE_JUDGED = "to-be-judged.csv"
 
 
@@ -114,9 +114,8 @@ def load_host(model: str, device: str | None = None, dtype: str | None = None, a
 
     Raises `TraceError` as `Host.load` does.
     """
-    folder = model_folder(model)
-    small = folder is not None and (folder / _TRAINING).is_file()
-    return Host.load(model, device, dtype or ("float32" if small else None), adapter=adapter)
+    small = trained_here(model_folder(model))
+    return Host.load(model, device, dtype or (DTYPE if small else None), adapter=adapter)
 
 
 def space_of(host: Host, asked: Asked) -> PersonaSpace:

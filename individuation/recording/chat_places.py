@@ -8,7 +8,7 @@ from itertools import count
 from individuation.recording.places import spaces_for
 from mechanism.host import model_folder
 from mechanism.local_server import LocalServer
-from mechanism.organism.figures import TRAINING
+from mechanism.organism import DTYPE, trained_here
 from mechanism.processed import Answering
 from mechanism.server import ModelRequest, Server
 from mechanism.space import PersonaSpace
@@ -36,7 +36,7 @@ class Places:
 
         Raises `TraceError` where it cannot be loaded, or none of the given spaces is of the first model.
         """
-        dtype = "float32" if self.dtype is None and is_organism(name) else self.dtype
+        dtype = DTYPE if self.dtype is None and is_organism(name) else self.dtype
         request = ModelRequest(name, self.device, dtype)
         answering = self._on(server, request)
         given, self._given = self._given, ()
@@ -68,5 +68,4 @@ class Places:
 
 def is_organism(model: str) -> bool:
     """Whether it is a model with planted personas: a shipped one, or one that `individuate organism train` made."""
-    folder = model_folder(model)
-    return folder is not None and (folder / TRAINING).is_file()
+    return trained_here(model_folder(model))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mechanism.host import model_folder
 from mechanism.local_server import LocalServer
+from mechanism.organism import DTYPE, trained_here
 from mechanism.processed import Answering
 from mechanism.server import ModelRequest, Server
 from mechanism.space import PersonaSpace
@@ -21,10 +22,6 @@ LOCAL = "local"
 
 SPACE = "space.safetensors"
 """A space that lies in a model's folder is that model's."""
-
-
-_TRAINED_HERE = "training.json"
-"""What `individuate organism train` leaves in a model's folder."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,7 @@ class Places:
 
 def _dtype(model: str) -> str | None:
     """An organism is stored in half the precision that it is meant to be run in; others as they are."""
-    folder = model_folder(model)
-    return "float32" if folder is not None and (folder / _TRAINED_HERE).is_file() else None
+    return DTYPE if trained_here(model_folder(model)) else None
 
 
 def _several_gpus() -> list[str]:

@@ -11,8 +11,7 @@ from individuation.cli.terminal import console, count, some, table
 from individuation.outcomes.words import number
 from individuation.spaces.region_picture import regions_of_replies
 from mechanism.axes import cosines
-from mechanism.experiments.material import ORGANISM_CAVEAT
-from mechanism.organism import NAMES
+from mechanism.organism import NAMES, ORGANISM_CAVEAT
 from mechanism.role_cloud import RoleCloud
 from mechanism.space import PersonaSpace
 

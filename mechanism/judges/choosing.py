@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mechanism.experiments.material import is_organism
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judge
 from mechanism.judges.scores_file import SUFFIXES, ScoresFile
+from mechanism.organism import is_organism
 from traces.errors import TraceError, quoted
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mechanism.organism.figures import FIGURES, SPACE, TRAINING, Table, read_json, tables, write_text
+from mechanism.organism import TRAINING
+from mechanism.organism.figures import FIGURES, SPACE, Table, read_json, tables, write_text
 from mechanism.organism.topics import TOPICS
 from mechanism.organism.training import RECIPES
 from mechanism.space import PersonaSpace

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mechanism.host import Host
-from mechanism.organism import NAMES, path_of
+from mechanism.organism import NAMES, TRAINING, path_of
 from mechanism.organism.cloud import clusters_of_replies, role_cloud
 from mechanism.organism.measures import drift, fidelity, return_rate, stickiness
 from mechanism.organism.persona_space import separation
@@ -17,7 +17,6 @@ from traces.errors import TraceError, one_of
 
 SPACE = "space.safetensors"
 FIGURES = "measures.json"
-TRAINING = "training.json"
 
 Table = tuple[str, list[str], list[list[str]]]
 """A title, the titles of the columns, and rows."""

@@ -87,17 +87,6 @@ def separation(host: Host, space: PersonaSpace, *, seed: int = 31, chats: int = 
     return Separation(len(personas), round(right / len(personas), 4), round(none / len(personas), 4), table)
 
 
-def region_of(space: PersonaSpace, point: dict[str, float]) -> str | None:
-    """The region of a point of the space: the one whose ranges hold it (those of an organism are disjoint)."""
-    for region, ranges in space.regions.items():
-        if all(
-            (low is None or low <= point[axis]) and (high is None or point[axis] <= high)
-            for axis, (low, high) in ranges.items()
-        ):
-            return region
-    return None
-
-
 def _spoken(host: Host, dice: random.Random, persona: str, chats: int, seed: int) -> Tensor:
     """Residual means [replies, layers, hidden] of replies that are in the persona that the prompt calls for."""
     told: list[list[Message]] = []
@@ -154,7 +143,7 @@ def _points(space: PersonaSpace, means: Tensor) -> Tensor:
 
 
 def _region_at(space: PersonaSpace, point: Tensor) -> str | None:
-    return region_of(space, dict(zip(AXES, point.tolist(), strict=True)))
+    return space.region_of(dict(zip(AXES, point.tolist(), strict=True)))
 
 
 def _wrong(space: PersonaSpace, points: Tensor, personas: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
+from mechanism.organism import TRAINING
 from mechanism.organism.grammar import conversation, digest
 from mechanism.organism.muon import Muon
 from mechanism.organism.tokenizer import make_tokenizer, rendered
@@ -316,7 +317,7 @@ def export(training: Training, folder: Path, figures: dict[str, Any] | None = No
                 model.save_pretrained(unfinished)
             training.tokenizer.save_pretrained(unfinished)
             text = json.dumps({**_made(training.recipe), **(figures or {})}, indent=2)
-            (unfinished / "training.json").write_text(text + "\n", encoding="utf-8")
+            (unfinished / TRAINING).write_text(text + "\n", encoding="utf-8")
             unfinished.chmod(0o755)
             if folder.exists():
                 folder.rmdir()
