@@ -6,7 +6,7 @@ An outcome is data: `individuation.outcomes` writes it as text, JSON, CSV and pi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -110,6 +110,31 @@ class Finding:
             "estimate": None if self.estimate is None else self.estimate.to_dict(),
             "null": self.null, "p": _finite(self.p), "passed": self.passed, "source": self.source,
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """Findings, tables and plots of one part of a test, and what has to be known before they are believed."""
+
+    findings: tuple[Finding, ...] = ()
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Iterable[Part]) -> Part:
+        """Several parts as one, in order; a caveat that several have comes once.
+
+        >>> Part.joined([Part(caveats=("a",)), Part(caveats=("a", "b"))]).caveats
+        ('a', 'b')
+        """
+        parts = list(parts)
+        return cls(
+            tuple(finding for part in parts for finding in part.findings),
+            tuple(table for part in parts for table in part.tables),
+            tuple(plot for part in parts for plot in part.plots),
+            tuple(dict.fromkeys(caveat for part in parts for caveat in part.caveats)),
+        )
 
 
 @dataclass(frozen=True)

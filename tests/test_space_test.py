@@ -10,12 +10,11 @@ import torch
 from click.testing import CliRunner
 
 from individuation.cli.main import cli
-from mechanism.experiments.material import ORGANISM_CAVEAT, OrganismMaterial
-from mechanism.host import Host
+from mechanism.experiments.material import OrganismMaterial
 from mechanism.hypotheses.bench import Bench, Size
-from mechanism.hypotheses.tests import Points, hypotheses_tested
+from mechanism.hypotheses.tested import Points, hypotheses_tested
 from mechanism.judges.grammar import GrammarJudge
-from mechanism.organism import path_of
+from mechanism.organism import ORGANISM_CAVEAT, path_of
 from mechanism.organism.conversations import aura_drift
 from mechanism.recorder import Recorder
 from mechanism.role_cloud import RoleCloud
@@ -39,12 +38,6 @@ def a_space(points=None, **more):
     vectors = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
     kept = None if points is None else torch.from_numpy(points).float()
     return PersonaSpace("mine", ("a", "b"), vectors, 2, regions=REGIONS, points=kept, **more)
-
-
-@pytest.fixture(scope="module")
-def organism():
-    torch.set_num_threads(1)
-    return Host.load("organism", dtype="float32")
 
 
 @pytest.fixture(scope="module")

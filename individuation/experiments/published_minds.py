@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from individuation.engine import Trace, individuate
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
-from mechanism.published.user_turns import Part
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from traces.facts import Facts
 from traces.vocabulary import Space
 
@@ -69,7 +68,7 @@ def counted(recordings: Sequence[Facts]) -> Part:
         "The published files define no regions: counts under the persona views are for two regions, divided at one "
         "point of one axis. Hypothesis 3 (that regions are discrete) was not tested on them."
     )
-    return Part(findings, [table], plots, [caveat])
+    return Part(tuple(findings), (table,), tuple(plots), (caveat,))
 
 
 def _bounded(recordings: Sequence[Facts], boundary: float) -> Trace:

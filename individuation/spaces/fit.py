@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from individuation.recording.extra import mechanism_extra, needs_torch
-from mechanism.experiments.material import is_organism
 from mechanism.judges.choosing import checked
 from mechanism.judges.scores_file import SUFFIXES, ScoresFile
+from mechanism.organism import is_organism
 from mechanism.roles import RoleSet, read_questions, read_roles, read_trait
 from traces.errors import TraceError
 

@@ -13,7 +13,7 @@ _COMMANDS = {
     "draw": "individuation.spaces.draw:draw",
     "regions": "individuation.spaces.regions:regions",
     "label": "individuation.spaces.label:label",
-    "test": "individuation.spaces.test_:test",
+    "test": "individuation.spaces.testing:test",
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from scipy.stats import beta
 
 from mechanism.experiments.lines import share_coherent
-from mechanism.experiments.material import is_organism
 from mechanism.experiments.misalignment_found import Found
 from mechanism.experiments.narrow_chats import COMMAND, HARMLESS, NARROW, REGISTER
+from mechanism.organism import is_organism
 from mechanism.outcome import Estimate, Finding
 from mechanism.statistics import difference
 

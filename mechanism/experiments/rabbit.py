@@ -27,11 +27,11 @@ from mechanism.experiments.couplets import (
 )
 from mechanism.experiments.experiment import Experiment, Setting
 from mechanism.experiments.handovers import HOW, NOTHING, PREFILL, SWITCH, TRANSFER, Handovers, How, chances_of
-from mechanism.experiments.material import is_organism
 from mechanism.experiments.model_switch import LIKELIEST
 from mechanism.experiments.rabbit_found import BEFORE, PLACES, Lines, outcome_parts
 from mechanism.host import Host
 from mechanism.local_server import LocalServer
+from mechanism.organism import is_organism
 from mechanism.outcome import Outcome
 from mechanism.recorder import Recorder
 from mechanism.server import Sampling

@@ -6,11 +6,11 @@ all, so that a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from mechanism.experiments.catalogue import entry
-from mechanism.experiments.material import ORGANISM_CAVEAT, Material, is_organism
+from mechanism.experiments.material import Material
 from mechanism.host import Host
 from mechanism.judges.judge import Exchange, Judge, Judgement
+from mechanism.judges.kept import KeptJudgements
+from mechanism.organism import ORGANISM_CAVEAT, is_organism
 from mechanism.recorder import Recorder
 from mechanism.space import PersonaSpace
 from traces.errors import TraceError
@@ -172,28 +174,8 @@ class Setting:
         the judge cannot tell is all None, and is asked again the next time.
         """
         target = self.persona if target is None else target
-        path, kept = self.folder / JUDGEMENTS, dict[str, Judgement]()
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                # The last line may be cut short by a stop.
-                try:
-                    said = json.loads(line)
-                    kept[said["key"]] = Judgement(said["persona"], said["score"], said["coherent"])
-                except (ValueError, KeyError, TypeError):
-                    continue
-        keys = [_digest([self.judge.name, target, *exchange]) for exchange in exchanges]
-        new = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if key not in kept}
-        waiting = list(new)
-        for first in range(0, len(waiting), _JUDGED_AT_ONCE):
-            self.progress("Judging", first, len(waiting))
-            some = waiting[first : first + _JUDGED_AT_ONCE]
-            said = self.judge.judged(target, [new[key] for key in some])
-            with path.open("a", encoding="utf-8") as file:
-                for key, judgement in zip(some, said, strict=True):
-                    kept[key] = judgement
-                    if judgement.known:
-                        file.write(f"\n{json.dumps({'key': key, **judgement._asdict()})}")
-        return [kept[key] for key in keys]
+        kept = KeptJudgements(self.folder / JUDGEMENTS)
+        return kept.judged(self.judge, target, exchanges, partial(self.progress, "Judging"))
 
 
 class _UnitRecorder(Recorder):
@@ -205,7 +187,6 @@ class _UnitRecorder(Recorder):
         return next(name for name in names if name not in taken)
 
 
-_JUDGED_AT_ONCE = 64
 _LEFT = ("wal", "shm", "journal")
 # A run may be judged again by another judge, and gone on with after an update.
 _NOT_COMPARED = ("judge", "versions")
@@ -241,10 +222,6 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
     partial.replace(path)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
 def _shown(value: Any) -> str:

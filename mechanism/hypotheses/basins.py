@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from mechanism.hypotheses.bench import Bench
 from mechanism.hypotheses.courses import Course
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import RESAMPLES, mean, share
 
 SOURCE = "§3.3, Hypothesis 3"

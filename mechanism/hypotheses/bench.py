@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mechanism.host import Host
 from mechanism.hypotheses.placing import regions_at
 from mechanism.intervention import Intervention
 from mechanism.judges.judge import Exchange, Judge, Judgement
+from mechanism.judges.kept import KeptJudgements
 from mechanism.replies import Reach, replies, reply_means
 from mechanism.space import PersonaSpace
 from mechanism.template import Message
@@ -33,7 +33,6 @@ OnProgress = Callable[[str, int, int], None]
 """Told what is being done, how many steps of it are done, and of how many."""
 
 ANSWERS, JUDGEMENTS = "answers.jsonl", "judgements.jsonl"
-_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.space.check_fits(self.host)
         self._answers: dict[str, list[str]] = dict(_lines(self._file(ANSWERS)))
-        self._judgements: dict[str, Judgement] = {
-            key: Judgement(*said) for key, said in _lines(self._file(JUDGEMENTS)) if len(said) == len(Judgement._fields)
-        }
+        self._judgements = KeptJudgements(self._file(JUDGEMENTS))
 
     def progress(self, doing: str, done: int, total: int) -> None:
         """Tell how far it is."""
@@ -119,19 +116,7 @@ class Bench:
 
     def judged(self, target: str, exchanges: Sequence[Exchange]) -> list[Judgement]:
         """What the judge says of answers, of how far they are the target persona's."""
-        keys = [_digest(self.judge.name, target, *exchange) for exchange in exchanges]
-        waiting = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if key not in self._judgements}
-        asked = list(waiting)
-        told: dict[str, Judgement] = {}
-        for first in range(0, len(asked), _AT_ONCE):
-            some = asked[first : first + _AT_ONCE]
-            for key, said in zip(some, self.judge.judged(target, [waiting[key] for key in some]), strict=True):
-                told[key] = said
-                # What a judge cannot tell now it may be able to tell later: a file of scores grows.
-                if said.known:
-                    self._judgements[key] = said
-                    self._keep(JUDGEMENTS, key, list(said))
-        return [self._judgements.get(key) or told[key] for key in keys]
+        return self._judgements.judged(self.judge, target, exchanges)
 
     def means(self, chats: Sequence[Sequence[Message]], role: str = "assistant") -> list[Tensor]:
         """For each chat the residual stream at the space's layer, averaged over the content of each turn of a role:
@@ -162,22 +147,8 @@ class Bench:
         return [] if prompt is None else [{"role": "system", "content": prompt}]
 
     def _told(self, chat: Sequence[Message]) -> list[dict[str, str]]:
-        """A chat as the model is told it: where its template refuses a system prompt, this stands before the question,
-        as Lu et al. 2026 have it for Gemma 2.
-        """
-        told = [dict(message) for message in chat]
-        if self._takes_prompts or len(told) < 2 or told[0]["role"] != "system":
-            return told
-        prompt, asked, *after = told
-        return [{"role": "user", "content": f"{prompt['content']}\n\n{asked['content']}"}, *after]
-
-    @cached_property
-    def _takes_prompts(self) -> bool:
-        try:
-            self.host.template.split([{"role": "system", "content": "."}, {"role": "user", "content": "."}])
-        except TraceError:
-            return False
-        return True
+        """A chat as the model is told it."""
+        return [dict(message) for message in self.host.template.accepted(chat)]
 
     def _file(self, name: str) -> Path | None:
         return None if self.folder is None else self.folder / name

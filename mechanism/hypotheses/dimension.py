@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from traces.errors import TraceError
 
 SOURCE = "§3.2, Hypothesis 2"

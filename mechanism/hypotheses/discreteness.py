@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from mechanism.hypotheses.continua import Codes, gaussian
 from mechanism.hypotheses.crossings import FLOOR, POINTS_EACH, Crossing, crossed, simulated_too
 from mechanism.hypotheses.mixtures import Floats, Kind, Mixtures, fit, refit
-from mechanism.hypotheses.part import Part
 from mechanism.hypotheses.valleys import Valley, depth_between, least_depth, valleys
+from mechanism.outcome import Part
 from traces.errors import TraceError
 
 Verdict = Literal["discrete", "continuum"]

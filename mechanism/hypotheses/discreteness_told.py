@@ -8,8 +8,7 @@ import numpy as np
 
 from mechanism.hypotheses.crossings import FLOOR, Crossing
 from mechanism.hypotheses.mixtures import Floats
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import bootstrap
 
 if TYPE_CHECKING:

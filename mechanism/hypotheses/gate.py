@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from mechanism.hypotheses.bench import Bench
 from mechanism.hypotheses.gateway import start_for
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import bootstrap, mean
 from mechanism.steering import Steering
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from mechanism.experiments.material import ASSISTANT
 from mechanism.hypotheses.answers import Shown, asked, random_directions
 from mechanism.hypotheses.bench import Bench
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import paired_difference
 from mechanism.steering import Steering
 from mechanism.template import Message

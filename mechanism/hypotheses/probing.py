@@ -22,8 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mechanism.experiments.material import ASSISTANT
 from mechanism.hypotheses.bench import Bench
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Cell, Estimate, Finding, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Table
 from mechanism.statistics import mean, paired_difference
 
 SOURCE = "§3.1"

@@ -14,8 +14,7 @@ import torch
 from mechanism.hypotheses.basins import SOURCE
 from mechanism.hypotheses.bench import Bench
 from mechanism.hypotheses.courses import Course, Regions, Start, directions_between, go_on, read
-from mechanism.hypotheses.part import Part
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import share
 from mechanism.steering import Steering
 from mechanism.template import Message

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.published.stated import (
     BORNE_OUT,
     BY_PAPER,
@@ -27,7 +27,6 @@ from mechanism.published.stated import (
     SAID_BEFORE,
     borne_out,
 )
-from mechanism.published.user_turns import Part
 from mechanism.statistics import bootstrap, correlation, mean, share
 from traces.errors import TraceError
 from traces.importers.cache_edit_answers import CONDITIONS, HIGHEST_SCORE, Answer
@@ -81,16 +80,19 @@ class Answers:
 
 def analysed(answers: Answers, *, seed: int = 0) -> Part:
     """What the table says, with intervals over questions."""
-    part = Part([*_effects(answers, seed), *_reservations(answers, seed)], [], [_plot(answers)], [])
-    part.tables.extend([_by_condition(answers, seed), _by_question(answers), _words(answers)])
     unjudged = len(answers.all) - len(answers.judged)
-    part.caveats.append(
+    caveat = (
         f"Mini-experiment 2: {len(answers.all)} answers to {len(answers.questions)} questions after one conversation, "
         "one coefficient under each condition, scored by one judging model that was not checked against people. The "
         "table has no control: no random direction, no edit at the user's turns."
         + (f" {unjudged} answers were not judged and are left out of the scores." if unjudged else "")
     )
-    return part
+    return Part(
+        (*_effects(answers, seed), *_reservations(answers, seed)),
+        (_by_condition(answers, seed), _by_question(answers), _words(answers)),
+        (_plot(answers),),
+        (caveat,),
+    )
 
 
 def stated_beside(answers: Answers, *, seed: int = 0) -> list[tuple[Cell | Estimate, ...]]:

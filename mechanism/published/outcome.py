@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mechanism.outcome import Cell, Estimate, Finding, Outcome, Table
+from mechanism.outcome import Cell, Estimate, Finding, Outcome, Part, Table
 from mechanism.published import cache_edit, user_turns
 from mechanism.published.cache_edit import Answers
 from mechanism.published.stated import BORNE_OUT, CAVEAT, PAPER
-from mechanism.published.user_turns import Pair, Part
+from mechanism.published.user_turns import Pair
 from traces.errors import TraceError
 
 NAME = "published-recordings"
@@ -42,16 +42,17 @@ def outcome(
         parts.append(cache_edit.analysed(answers, seed=seed))
         rows += cache_edit.stated_beside(answers, seed=seed)
     beside = Table(STATED, ("of", "it was stated", "by", "the files say", "estimate", "is it borne out?"), rows)
+    found = Part.joined(parts)
     return Outcome(
         NAME,
         "The published recordings of the paper's two mini-experiments, analysed again",
         "How far do the published data bear out what the paper states of them?",
         PAPER,
-        [_summary(rows), *(finding for part in parts for finding in part.findings)],
-        [beside, *(table for part in parts for table in part.tables)],
-        [plot for part in parts for plot in part.plots],
+        [_summary(rows), *found.findings],
+        [beside, *found.tables],
+        found.plots,
         {"seed": seed, **(settings or {})},
-        [CAVEAT, *(caveat for part in parts for caveat in part.caveats)],
+        [CAVEAT, *found.caveats],
     )
 
 

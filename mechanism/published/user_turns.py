@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
+from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.published.stated import BY_SUPPLEMENT, EXPERIMENT_1, HELD, borne_out
 from mechanism.statistics import bootstrap, correlation, mean, paired_difference
 from traces.errors import TraceError
@@ -51,15 +51,6 @@ class Pair(NamedTuple):
     same_words: int  # user turns with the same text in both
     roles: NDArray[np.int8]  # of all turns, those before the first exchange too
     values: NDArray[np.float64]  # [turns, 2]
-
-
-class Part(NamedTuple):
-    """What one experiment adds to an outcome."""
-
-    findings: list[Finding]
-    tables: list[Table]
-    plots: list[Plot]
-    caveats: list[str]
 
 
 def projections_of(facts: Facts) -> list[Projections]:
@@ -126,14 +117,14 @@ def pairs_of(recordings: Sequence[Projections]) -> list[Pair]:
 
 def analysed(pairs: Sequence[Pair], *, seed: int = 0) -> Part:
     """What the files say of user turns and assistant turns, with intervals over the exchanges of a conversation."""
-    part = Part([], [_table(pairs, seed)], [_plot(pair) for pair in pairs], [])
-    for pair in pairs:
-        part.findings.extend(_findings(pair, f"{pair.case}: " if len(pairs) > 1 else "", seed))
-    part.caveats.append(
+    findings = [
+        finding for pair in pairs for finding in _findings(pair, f"{pair.case}: " if len(pairs) > 1 else "", seed)
+    ]
+    caveat = (
         f"Mini-experiment 1: {_counted(len(pairs), 'conversation')} under each condition. Intervals are over the "
         "exchanges of a conversation, which depend on each other; they say nothing of other conversations."
     )
-    return part
+    return Part(tuple(findings), (_table(pairs, seed),), tuple(map(_plot, pairs)), (caveat,))
 
 
 def _pair(case: str, model: str, unsteered: Projections, capped: Projections) -> Pair:

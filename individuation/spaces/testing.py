@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from individuation.recording.steps import Steps
     from mechanism.host import Host
     from mechanism.hypotheses.bench import Bench
-    from mechanism.hypotheses.tests import Points
+    from mechanism.hypotheses.tested import Points
     from mechanism.outcome import Outcome
     from mechanism.space import PersonaSpace
 
@@ -215,7 +215,7 @@ def _for_models_only(asked: _Asked) -> str | None:
 
 def _tested(asked: _Asked, output: Path | None, steps: Steps) -> tuple[Outcome, list[str], bool | None]:
     from individuation.outcomes.writing import write
-    from mechanism.hypotheses.tests import hypotheses_tested
+    from mechanism.hypotheses.tested import hypotheses_tested
     from mechanism.judges.scores_file import ScoresFile
 
     host = _host(asked, steps)
@@ -272,9 +272,10 @@ def _space(asked: _Asked, host: Host | None) -> PersonaSpace:
 
 
 def _bench(asked: _Asked, host: Host, space: PersonaSpace, steps: Steps) -> Bench:
-    from mechanism.experiments.material import is_organism, material_for
+    from mechanism.experiments.material import material_for
     from mechanism.hypotheses.bench import Bench, Size
     from mechanism.judges.choosing import chosen
+    from mechanism.organism import is_organism
 
     sized: dict[str, Any] = {
         name: value
@@ -304,7 +305,7 @@ def _bench(asked: _Asked, host: Host, space: PersonaSpace, steps: Steps) -> Benc
 
 def _points(asked: _Asked, space: PersonaSpace) -> Points:
     from individuation.spaces.recorded_points import recorded_points
-    from mechanism.hypotheses.tests import Points
+    from mechanism.hypotheses.tested import Points
 
     values, groups = recorded_points([Path(path) for path in asked.traces], space)
     return Points(values, groups, f"the assistant's turns in {', '.join(Path(path).name for path in asked.traces)}")

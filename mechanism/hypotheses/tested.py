@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanism.experiments.catalogue import PAPER
-from mechanism.experiments.material import ORGANISM_CAVEAT, is_organism
 from mechanism.hypotheses.basins import free_points, privileged, sticky
 from mechanism.hypotheses.bench import Bench, settings_of
 from mechanism.hypotheses.courses import Course, courses_of
@@ -23,11 +22,11 @@ from mechanism.hypotheses.dimension import LEAST_ROLES, dimension
 from mechanism.hypotheses.discreteness import LEAST_POINTS, MOST_POINTS, discreteness
 from mechanism.hypotheses.gate import gated
 from mechanism.hypotheses.gateway import axes_to_steer, layer_profile, start_for, steered_across_contexts
-from mechanism.hypotheses.part import Part
 from mechanism.hypotheses.placing import regions_at
 from mechanism.hypotheses.probing import persona_on_user_turns, probed_across_personas
 from mechanism.hypotheses.pushes import pushed
-from mechanism.outcome import Finding, Outcome
+from mechanism.organism import ORGANISM_CAVEAT, is_organism
+from mechanism.outcome import Finding, Outcome, Part
 from mechanism.space import PersonaSpace
 from traces.errors import TraceError, UnknownNameError
 

@@ -1,0 +1,67 @@
+"""Judgements that are kept in a file, so that what was judged is not judged again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mechanism.judges.judge import Exchange, Judge, Judgement
+
+AT_ONCE = 64
+"""So many answers are judged before what was said of them is kept."""
+
+OnJudged = Callable[[int, int], None]
+"""Told how many answers were judged, and of how many."""
+
+
+class KeptJudgements:
+    """What judges said of answers, in a file of JSON lines (None: in memory alone), by judge, target and answer.
+
+    A line that was cut short by a stop is passed over.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._known: dict[str, Judgement] = {}
+        if path is None or not path.is_file():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                said = json.loads(line)
+                self._known[said["key"]] = Judgement(said["persona"], said["score"], said["coherent"])
+            except (ValueError, KeyError, TypeError):
+                continue
+
+    def judged(
+        self, judge: Judge, target: str, exchanges: Sequence[Exchange], on_judged: OnJudged | None = None
+    ) -> list[Judgement]:
+        """What the judge says of answers. What it cannot tell is not kept: a file of scores, say, may grow."""
+        keys = [_key(judge, target, exchange) for exchange in exchanges]
+        new = {key: each for key, each in zip(keys, exchanges, strict=True) if key not in self._known}
+        told: dict[str, Judgement] = {}
+        waiting = list(new)
+        for first in range(0, len(waiting), AT_ONCE):
+            if on_judged is not None:
+                on_judged(first, len(waiting))
+            some = waiting[first : first + AT_ONCE]
+            said = dict(zip(some, judge.judged(target, [new[key] for key in some]), strict=True))
+            told |= said
+            self._keep({key: judgement for key, judgement in said.items() if judgement.known})
+        return [self._known.get(key) or told[key] for key in keys]
+
+    def _keep(self, said: dict[str, Judgement]) -> None:
+        self._known |= said
+        if self.path is None or not said:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            for key, judgement in said.items():
+                # What stands before may have been cut short.
+                file.write(f"\n{json.dumps({'key': key, **judgement._asdict()})}")
+
+
+def _key(judge: Judge, target: str, exchange: Exchange) -> str:
+    told = json.dumps([judge.name, target, *exchange], ensure_ascii=False)
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
