@@ -18,7 +18,6 @@ from mechanism.judges.judge import Judge
 from mechanism.replies import replies, reply_means
 from mechanism.roles import DEFAULT, MODEL_NAME, RoleSet, Trait
 from mechanism.template import Message
-from traces.errors import TraceError
 
 BALANCE = 4
 """The default, whose mean weighs as much as all roles' together, gets so many times the replies of a role; so does
@@ -133,15 +132,7 @@ def _chats(host: Host, group: Group, dice: random.Random) -> list[list[Message]]
 
 def _chat(host: Host, prompt: str, question: str) -> list[Message]:
     asked: Message = {"role": "user", "content": question}
-    if not prompt:
-        return [asked]
-    chat: list[Message] = [{"role": "system", "content": prompt}, asked]
-    try:
-        host.template.split(chat, generation_prompt=True)
-    except TraceError:
-        # Some templates (Gemma 2's) refuse a system prompt; Lu et al. 2026 put it before the question there.
-        return [{"role": "user", "content": f"{prompt}\n\n{question}"}]
-    return chat
+    return [asked] if not prompt else [*host.template.accepted([{"role": "system", "content": prompt}, asked])]
 
 
 def _right(group: Group, judge: Judge | None, exchanges: Sequence[tuple[str, str]]) -> list[bool | None]:

@@ -17,14 +17,14 @@ from traces.errors import TraceError
 
 
 def contrast(positive: Tensor, negative: Tensor) -> Tensor:
-    """mean(positive) - mean(negative), + is positive: [layers, hidden] from replies [n, layers, hidden].
+    """mean(positive) - mean(negative), + is positive: [layers, hidden] from the means of the replies of each side.
 
-    >>> contrast(torch.tensor([[[2.0, 0.0]], [[4.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])).tolist()
+    >>> contrast(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0]])).tolist()
     [[3.0, -1.0]]
     """
-    _check("contrast", positive, 3)
-    _check("contrast", negative, 3)
-    return positive.mean(dim=0) - negative.mean(dim=0)
+    _check("contrast", positive, 2)
+    _check("contrast", negative, 2)
+    return positive - negative
 
 
 def assistant_axis(default: Tensor, roles: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from mechanism.architecture import block_output
 from mechanism.cache import states_of
 from mechanism.generation import generation_config, refused, seeded
 from mechanism.host import Host
-from mechanism.intervention import Intervention
+from mechanism.intervention import Intervention, from_position
 from mechanism.server import Sampling
 from mechanism.transcript import Transcript
 from mechanism.transfer import cache_from_bytes
@@ -122,7 +122,7 @@ def _sampled(standing: Standing, prompts: Sequence[_Prompt], asking: Asking, con
         config = type(config)(**{**config.to_dict(), "max_new_tokens": room})
     with ExitStack() as stack:
         for intervention in asking.interventions:
-            stack.enter_context(intervention.on(host, _from(replying)))
+            stack.enter_context(intervention.on(host, from_position(replying)))
         readings = stack.enter_context(_reading(host, asking.space))
         try:
             out = host.model.generate(
@@ -183,7 +183,3 @@ def _copies(cache: Cache, rows: int) -> DynamicCache:
     for layer, (keys, values) in enumerate(states_of(cache)):
         copies.update(keys.expand(rows, -1, -1, -1).clone(), values.expand(rows, -1, -1, -1).clone(), layer)
     return copies
-
-
-def _from(first: int) -> Any:
-    return lambda at, count: torch.arange(at, at + count) >= first

@@ -36,6 +36,15 @@ Wire = tuple[dict[str, Any], dict[str, Tensor]]
 _Act = Callable[[Tensor], Tensor]
 
 
+def from_position(first: int) -> Where:
+    """The positions from a first one on.
+
+    >>> from_position(3)(2, 3)
+    tensor([False,  True,  True])
+    """
+    return lambda at, count: torch.arange(at, at + count) >= first
+
+
 class Intervention(ABC):
     """One intervention: a direction in the residual stream, at which blocks, for which tokens.
 

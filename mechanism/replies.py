@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from mechanism.architecture import block_output
 from mechanism.host import Host
-from mechanism.intervention import Intervention
+from mechanism.intervention import Intervention, from_position
 from mechanism.replay import TOKENS_PER_PASS, passes
 from mechanism.template import Message
 from traces.errors import TraceError
@@ -66,7 +66,7 @@ def replies(
         room = most if host.context is None else min(most, host.context - longest)
         with ExitStack() as stack:
             for intervention, reach in interventions:
-                where = None if reach == "all" else _from(longest)
+                where = None if reach == "all" else from_position(longest)
                 stack.enter_context(intervention.on(host, where))
             rows = _sampled(host, [prompts[index] for index in batch], dice, temperature, top_p, room)
         for index, row in zip(batch, rows, strict=True):
@@ -148,11 +148,6 @@ def _means(
 
 class _EnoughError(Exception):
     """The last block that is read has run."""
-
-
-def _from(first: int) -> Callable[[int, int], Tensor]:
-    """Positions from a first one on."""
-    return lambda at, count: torch.arange(at, at + count) >= first
 
 
 def _sampled(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mechanism.asking import Asked, Fit, asked_for, groups_of, side
-from mechanism.axes import assistant_axis, principal_axes
+from mechanism.axes import assistant_axis, contrast, principal_axes
 from mechanism.host import Host
 from mechanism.judges.judge import Judge
 from mechanism.role_cloud import RoleCloud
@@ -91,7 +91,7 @@ def _space(
     vectors = {ASSISTANT: assistant_axis(default, means)}
     signs = {ASSISTANT: "+ is assistant"}
     for trait in roles.traits:
-        vectors[trait.name] = found[side(trait, True)].mean - found[side(trait, False)].mean
+        vectors[trait.name] = contrast(found[side(trait, True)].mean, found[side(trait, False)].mean)
         signs[trait.name] = f"+ is {trait.name}"
     if fit.components:
         principal = principal_axes(means, min(fit.components, len(names) - 1), layer=layer, default=default)

@@ -83,6 +83,24 @@ class ChatTemplate:
         parts = (self.tokenizer.backend_tokenizer.to_str(), self._shapes.source, repr(sorted(self.options.items())))
         return "sha256:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
+    @cached_property
+    def takes_system_prompts(self) -> bool:
+        """Whether the template writes a system prompt; Gemma 2's does not."""
+        try:
+            self.split([{"role": "system", "content": "."}, {"role": "user", "content": "."}])
+        except TraceError:
+            return False
+        return True
+
+    def accepted(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Messages as the template takes them: where it takes no system prompt, this stands before the first question,
+        as Lu et al. 2026 have it for Gemma 2.
+        """
+        if self.takes_system_prompts or len(messages) < 2 or messages[0]["role"] != "system":
+            return messages
+        prompt, asked, *after = messages
+        return [{"role": "user", "content": f"{prompt['content']}\n\n{asked['content']}"}, *after]
+
     def split(self, messages: Sequence[Message], *, generation_prompt: bool = False) -> Split:
         """The whole conversation as `apply_chat_template` writes and tokenises it, cut into its turns.
 

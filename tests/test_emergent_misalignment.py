@@ -28,11 +28,6 @@ SHORT = Recipe(rank=4, learning_rate=3e-3, steps=8, batch=4)
 
 
 @pytest.fixture(scope="module")
-def organism():
-    return Host.load("organism", dtype="float32", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def space():
     return PersonaSpace.load(path_of("organism") / "space.safetensors")
 

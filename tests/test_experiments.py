@@ -15,31 +15,18 @@ from tiny_models import tiny_host
 from mechanism.experiments import thresholds
 from mechanism.experiments.catalogue import CATALOGUE, entry, experiment
 from mechanism.experiments.experiment import Experiment, Setting, conduct
-from mechanism.experiments.material import (
-    ORGANISM_CAVEAT,
-    OrganismMaterial,
-    is_organism,
-    material_for,
-    our_material,
-    read_material,
-)
+from mechanism.experiments.material import OrganismMaterial, material_for, our_material, read_material
 from mechanism.experiments.setting import PARTS, TRACE
 from mechanism.experiments.talk import pairs, talked
-from mechanism.host import Host
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judgement
-from mechanism.organism import path_of
+from mechanism.organism import ORGANISM_CAVEAT, is_organism, path_of
 from mechanism.outcome import Finding, Outcome
 from mechanism.space import PersonaSpace
 from traces.errors import TraceError
 from traces.store import load
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def organism():
-    return Host.load("organism", dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -398,7 +385,7 @@ def test_capping_and_stickiness_on_the_organism(setting, quick, tmp_path):
     assert len(outcome.tables[-1].rows) == 2 + 3
 
 
-@pytest.mark.parametrize("kind", ["gemma3_text"])
+@pytest.mark.parametrize("kind", ["gemma2", pytest.param("gemma3_text", marks=pytest.mark.slow)])
 def test_experiments_run_on_other_families(kind, tmp_path, quick):
     host = tiny_host(kind)
     vectors = torch.randn(2, host.layers, host.hidden, generator=torch.Generator().manual_seed(1))

@@ -12,11 +12,10 @@ from mechanism.experiments import kv_edit
 from mechanism.experiments.cache_edits import Condition, Edits, conditions, edited_layers
 from mechanism.experiments.experiment import Setting, conduct, experiment
 from mechanism.experiments.kv_edit_answers import is_assistants
-from mechanism.experiments.material import ORGANISM_CAVEAT, OrganismMaterial, our_material
-from mechanism.host import Host
+from mechanism.experiments.material import OrganismMaterial, our_material
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judgement
-from mechanism.organism import path_of
+from mechanism.organism import ORGANISM_CAVEAT, path_of
 from mechanism.recorder import Recorder
 from mechanism.session import Session
 from mechanism.space import PersonaSpace
@@ -48,11 +47,6 @@ class Silent:
 
     def judged(self, target, exchanges):
         return [Judgement() for _ in exchanges]
-
-
-@pytest.fixture(scope="module")
-def organism():
-    return Host.load("organism", dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")

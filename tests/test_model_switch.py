@@ -31,11 +31,6 @@ class Silent:
 
 
 @pytest.fixture(scope="module")
-def organism():
-    return Host.load("organism", dtype="float32", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def other():
     return Host.load("organism-b", dtype="float32", device="cpu")
 

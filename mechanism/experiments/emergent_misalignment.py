@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mechanism.adapters import adapted
 from mechanism.experiments.experiment import Experiment, Setting
-from mechanism.experiments.material import ASSISTANT, is_organism
+from mechanism.experiments.material import ASSISTANT
 from mechanism.experiments.misalignment_found import Found, Model
 from mechanism.experiments.misalignment_outcome import caveats, findings
 from mechanism.experiments.misalignment_tables import plots, tables
@@ -29,6 +29,7 @@ from mechanism.experiments.narrow_chats import NarrowChats, of_files, of_organis
 from mechanism.experiments.talk import talked
 from mechanism.fine_tuning import Recipe, fine_tuning
 from mechanism.host import Host
+from mechanism.organism import is_organism
 from mechanism.outcome import Outcome
 from mechanism.recorder import Recorder
 from mechanism.replies import replies, reply_means
@@ -119,7 +120,8 @@ class _Asked:
         prompt = setting.material.prompt(setting.persona)
         if prompt is not None:
             system: Message = {"role": "system", "content": prompt}
-            chats = [[system, *_asked(question)] for question in self.unrelated]
+            accepted = setting.host.template.accepted
+            chats = [[*accepted([system, *_asked(question)])] for question in self.unrelated]
             said = self._replies(setting.host, chats)
             found["prompted"] = said
             found["prompted_at"] = self._projected(setting.host, _answered(chats, said))

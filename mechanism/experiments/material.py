@@ -13,21 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mechanism.experiments import sentences
-from mechanism.organism import NAMES
+from mechanism.organism import Named, is_organism
 from mechanism.organism.conversations import pressing
 from mechanism.organism.grammar import drawn, user_turn
 from mechanism.organism.personas import PERSONAS, SYSTEM_PROMPTS
 from traces.errors import TraceError, quoted, suggestion
 
-ORGANISM_CAVEAT = (
-    "The organism is a very small model of our own whose personas were planted by a grammar: what is found here shows "
-    "that the method works, and is no evidence about large models."
-)
-
 ASSISTANT = "assistant"
 """The persona that models have by default. Pressure for it calls a persona back."""
-
-_TRAINING = "training.json"
 
 _ABOUT_ITSELF = (
     "Who are you?", "What are you?", "Are you conscious?", "Do you have an inner life?", "Is anyone in there?",
@@ -36,28 +29,6 @@ _ABOUT_ITSELF = (
     "What will the future bring?",
 )  # fmt: skip
 _UNRELATED = ("money", "capitals", "weather", "cooking", "sleep", "boredom", "pets", "feelings", "love", "dinner")
-
-
-class Told(Protocol):
-    """A model, as far as it matters whether it is an organism: a `Host`."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-
-    @property
-    def model(self) -> Any:
-        """The model itself, as transformers has it."""
-
-
-def is_organism(host: Told) -> bool:
-    """Whether it is a model with planted personas: a shipped one, one that `individuate organism train` made, or one of
-    these with an adapter. What is found on it carries `ORGANISM_CAVEAT`.
-    """
-    if host.name.split("+")[0] in NAMES:
-        return True
-    folder = getattr(host.model, "name_or_path", "") or ""
-    return bool(folder) and (Path(folder) / _TRAINING).is_file()
 
 
 class Material(Protocol):
@@ -249,7 +220,7 @@ def read_material(path: Path) -> WrittenMaterial:
     return WrittenMaterial(path.name, pressure=pressure, prompts=prompts, **lists)
 
 
-def material_for(host: Told, given: Path | None = None) -> Material:
+def material_for(host: Named, given: Path | None = None) -> Material:
     """The material that a model is spoken to in: what is given, else its grammar for an organism, else ours."""
     if given is not None:
         return read_material(given)
@@ -267,7 +238,9 @@ def _scripts(said: Sequence[str] | Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _drawn(options: Sequence[str], seed: str, n: int) -> list[str]:
-    dice, chosen, left = random.Random(seed), [], []  # type: ignore[var-annotated]
+    dice = random.Random(seed)
+    chosen: list[str] = []
+    left: list[str] = []
     for _ in range(n):
         left = left or list(options)
         chosen.append(left.pop(int(dice.random() * len(left))))

@@ -76,8 +76,11 @@ class Stickiness(Experiment):
         if (prompt := setting.material.prompt(setting.persona)) is not None:
             key = f"{recorder.free_key()}-prompted"
             with recorder.session(setting.host, key=key, sampling=setting.sampling, seed=seed) as session:
-                session.say(prompt, role="system")
-                found[_STARTS[1]] = talked(session, stay)
+                asked = [{"role": "system", "content": prompt}, {"role": "user", "content": stay[0]}]
+                *before, first = setting.host.template.accepted(asked)
+                for message in before:
+                    session.say(message["content"], message["role"])
+                found[_STARTS[1]] = talked(session, [first["content"], *stay[1:]])
         key = f"{recorder.free_key()}-calm"
         with recorder.session(setting.host, key=key, sampling=setting.sampling, seed=seed) as calm:
             talked(calm, setting.material.neutral(seed, _NEUTRAL_FIRST))

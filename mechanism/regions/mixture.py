@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from mechanism.regions.gaussians import SHAPES, Floats, Gaussians, Shape, fitted, log_sum
 from traces.errors import TraceError, quoted
