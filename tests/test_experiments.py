@@ -16,7 +16,7 @@ from mechanism.experiments import thresholds
 from mechanism.experiments.catalogue import CATALOGUE, entry, experiment
 from mechanism.experiments.experiment import Experiment, Setting, conduct
 from mechanism.experiments.material import OrganismMaterial, material_for, our_material, read_material
-from mechanism.experiments.setting import PARTS, TRACE
+from mechanism.experiments.setting import PARTS, SETTINGS, TRACE, usual_sampling
 from mechanism.experiments.talk import pairs, talked
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judgement
@@ -240,6 +240,19 @@ def test_an_organism_is_known_by_its_name_or_by_how_it_was_made(organism):
     assert material_for(tiny_host()).name == our_material().name
 
 
+def test_a_model_that_always_takes_its_likeliest_word_is_sampled_nevertheless(setting, organism):
+    """Experiments count replies: greedy ones would all be one."""
+    host = tiny_host()
+    assert not host.model.generation_config.do_sample
+    assert usual_sampling(host) == {"do_sample": True, "temperature": 0.7, "max_new_tokens": 256}
+    host.model.generation_config.update(do_sample=True, temperature=0.6, top_p=0.9)
+    assert usual_sampling(host) == {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "max_new_tokens": 256}
+    assert usual_sampling(organism)["max_new_tokens"] == 64
+    assert setting(sampling={"max_new_tokens": 5}).sampling == {**usual_sampling(organism), "max_new_tokens": 5}
+    # Whoever wants the likeliest word gets it, and no temperature beside it.
+    assert setting(sampling={"do_sample": False}).sampling == {"do_sample": False, "max_new_tokens": 64}
+
+
 # --- the catalogue, and the command
 
 
@@ -311,6 +324,23 @@ def test_the_command_writes_all_of_it_and_says_the_answer_first(run, tmp_path):
     other = run(*arguments, "--seed", 4)
     assert other.exit_code == 2
     assert "another seed: 0" in other.output
+
+
+def test_replies_are_as_long_and_as_free_as_asked_for(run, tmp_path):
+    few = ["experiment", "drift", "--n", 1, "--before", 1, "--pressed", 1, "--after", 1, "--tokens", 4, "-o"]
+    assert run(*few, tmp_path / "free", "--temperature", 1.5).exit_code == 0
+    assert run(*few, tmp_path / "likeliest", "--temperature", 0).exit_code == 0
+    kept = {name: json.loads((tmp_path / name / SETTINGS).read_text())["sampling"] for name in ("free", "likeliest")}
+    assert kept["free"] == {"do_sample": True, "temperature": 1.5, "max_new_tokens": 4}
+    assert kept["likeliest"] == {"do_sample": False, "max_new_tokens": 4}
+    for name in kept:
+        marks = [detail.token_marks for detail in load(tmp_path / name / TRACE).details().values() if detail.sampling]
+        assert marks
+        assert max(mark.count("c") for mark in marks) <= 4
+    # Another temperature is another run.
+    other = run(*few, tmp_path / "free", "--temperature", 0)
+    assert other.exit_code == 2
+    assert "another sampling" in other.output
 
 
 @pytest.mark.slow

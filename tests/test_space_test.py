@@ -142,7 +142,7 @@ def test_the_command_keeps_what_it_found_in_a_new_file(tmp_path):
 
 def test_the_command_writes_a_report_and_says_it_as_json(tmp_path):
     done = run("organism", "--model", "organism", "--only", "H1", "--axis", "aura", "--n", 2, "--contexts", 2,
-               "--random", 1, "--doses", "0.5", "--longest", 32, "--report", tmp_path / "report", "--format", "json")  # fmt: skip
+               "--random", 1, "--doses", "0.5", "--tokens", 32, "--report", tmp_path / "report", "--format", "json")  # fmt: skip
     assert done.exit_code == 0
     told = json.loads(done.stdout)
     assert told["discrete"] is None

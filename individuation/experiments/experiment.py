@@ -84,6 +84,11 @@ def _common(entry: Entry) -> list[click.Parameter]:
         click.Option(["--layer"], type=click.IntRange(0), metavar="N",
                      help="At which block.  [default: the space's]"),
         click.Option(["--n"], type=click.IntRange(1), metavar="N", help=f"How many {counted}.  [default: {usual}]"),
+        click.Option(["--tokens"], type=click.IntRange(1), metavar="N",
+                     help="A reply's length at most.  [default: 256; on an organism 64]"),
+        click.Option(["--temperature"], type=click.FloatRange(0, 2), metavar="T",
+                     help="How freely replies are sampled; 0: always the likeliest word.  [default: as the model "
+                     "comes; 0.7 where that is the likeliest word, and on an organism]"),
         click.Option(["--seed"], type=int, default=0, show_default=True, metavar="N",
                      help="Everything random hangs on it."),
         click.Option(["--device"], metavar="DEVICE", help="cpu, cuda, mps, ...  [default: the best there is]"),

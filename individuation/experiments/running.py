@@ -45,6 +45,8 @@ class Asked:
     axis: str | None
     layer: int | None
     n: int | None
+    tokens: int | None
+    temperature: float | None
     seed: int
     device: str | None
     dtype: str | None
@@ -106,7 +108,16 @@ def _setting(entry: Entry, asked: Asked, steps: Steps) -> Setting:
         other=_other(entry, asked, host),
         options=asked.options,
         on_progress=on_progress,
+        sampling=_sampling(asked),
     )
+
+
+def _sampling(asked: Asked) -> dict[str, Any]:
+    """What of it is asked for otherwise than usual."""
+    sampling: dict[str, Any] = {} if asked.tokens is None else {"max_new_tokens": asked.tokens}
+    if asked.temperature == 0:
+        return sampling | {"do_sample": False}
+    return sampling if asked.temperature is None else sampling | {"do_sample": True, "temperature": asked.temperature}
 
 
 def load_host(model: str, device: str | None = None, dtype: str | None = None, adapter: str | None = None) -> Host:

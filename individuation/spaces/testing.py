@@ -46,7 +46,7 @@ class _Asked:
     random: int | None
     turns: int | None
     doses: tuple[float, ...] | None
-    longest: int | None
+    tokens: int | None
     seed: int
     device: str | None
     dtype: str | None
@@ -124,7 +124,10 @@ Examples:
     help="How hard to steer, as shares of the residual stream's length; the best is chosen.  [default: 0.1 to 0.8]",
 )  # fmt: skip
 @click.option(
-    "--longest", type=click.IntRange(1), metavar="N", help="Tokens of an answer.  [default: 160; organism: 64]"
+    "--tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="An answer's length at most.  [default: 160; on an organism 64]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Everything random hangs on it.")
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, mps, ...  [default: the best there is]")
@@ -158,7 +161,7 @@ def test(
     random: int | None,
     turns: int | None,
     doses: tuple[float, ...] | None,
-    longest: int | None,
+    tokens: int | None,
     seed: int,
     device: str | None,
     dtype: str | None,
@@ -178,7 +181,7 @@ def test(
 
     asked = _Asked(
         space, model, adapter, any_weights, traces, [name.upper() for name in only] or _HYPOTHESES, axes, judge,
-        material, n, contexts, random, turns, doses, longest, seed, device, dtype, report,
+        material, n, contexts, random, turns, doses, tokens, seed, device, dtype, report,
     )  # fmt: skip
     if output is not None and output.exists():
         raise TraceError(str(output), "it is there already", "a new file")
@@ -208,7 +211,7 @@ def _for_models_only(asked: _Asked) -> str | None:
     given = {
         "--adapter": asked.adapter, "--judge": asked.judge, "--material": asked.material, "--axis": asked.axes,
         "--n": asked.n, "--contexts": asked.contexts, "--random": asked.random, "--turns": asked.turns,
-        "--doses": asked.doses, "--longest": asked.longest, "--device": asked.device, "--dtype": asked.dtype,
+        "--doses": asked.doses, "--tokens": asked.tokens, "--device": asked.device, "--dtype": asked.dtype,
     }  # fmt: skip
     return next((name for name, value in given.items() if value), None)
 
@@ -298,7 +301,7 @@ def _bench(asked: _Asked, host: Host, space: PersonaSpace, steps: Steps) -> Benc
         seed=asked.seed,
         size=size,
         folder=asked.report,
-        most=asked.longest or usual,
+        most=asked.tokens or usual,
         on_progress=on_progress,
     )
 

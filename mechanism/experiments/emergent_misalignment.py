@@ -92,8 +92,10 @@ class _Asked:
         directions = torch.stack([setting.space.direction(self.axis, layer) for layer in self.layers])
         # Towards the persona: away from the assistant, where there is no direction of its own.
         self.directions = -directions if self.axis == ASSISTANT else directions
-        self.temperature = float(setting.sampling.get("temperature", 1.0))
-        self.most = int(setting.sampling.get("max_new_tokens", 128))
+        sampling = setting.sampling
+        self.temperature = float(sampling.get("temperature") or 1.0) if sampling.get("do_sample") else 0.0
+        self.top_p: float | None = sampling.get("top_p")
+        self.most = int(sampling["max_new_tokens"])
 
     def trained(self, chats: NarrowChats, recipe: Recipe, recorder: Recorder) -> dict[str, Any]:
         """Train an adapter, asking a part of the questions at each quarter of the way, and save it."""
@@ -170,7 +172,8 @@ class _Asked:
                 talked(session, words)
 
     def _replies(self, host: Host, chats: Sequence[Sequence[Message]]) -> list[str]:
-        return replies(host, chats, seed=self.setting.seed, temperature=self.temperature, most=self.most)
+        seed, most = self.setting.seed, self.most
+        return replies(host, chats, seed=seed, temperature=self.temperature, top_p=self.top_p, most=most)
 
     def _projected(self, host: Host, chats: Sequence[Sequence[Message]]) -> Any:
         """Projections [chats, layers] of the replies; NaN for an empty one."""

@@ -35,7 +35,8 @@ OnProgress = Callable[[str, int, int], None]
 """Told what is being done, how many steps of it are done, and of how many."""
 
 _UNFINISHED = "unfinished"
-_ORGANISM_SAMPLING = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 64}
+_ORGANISMS_TOKENS, _TOKENS = 64, 256
+_TEMPERATURE = 0.7
 
 
 @dataclass(eq=False)
@@ -62,11 +63,13 @@ class Setting:
     options: Mapping[str, Any] = field(default_factory=dict)
     on_progress: OnProgress | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    """How replies are sampled (`Session`); where nothing is given, as the model has it."""
+    """How replies are sampled (`Session`), in what differs from `usual_sampling`."""
 
     def __post_init__(self) -> None:
-        if not self.sampling and is_organism(self.host):
-            self.sampling = _ORGANISM_SAMPLING
+        usual = usual_sampling(self.host)
+        if self.sampling.get("do_sample") is False:
+            usual = {"max_new_tokens": usual["max_new_tokens"]}
+        self.sampling = {**usual, **self.sampling}
         self.space.vector(self.axis, self.layer)
         if self.layer != self.space.layer:
             # Regions are ranges of coordinates at the layer that they were made for.
@@ -227,3 +230,18 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text[:19] + "…" if text.startswith("sha256:") else text
+
+
+def usual_sampling(host: Host) -> dict[str, Any]:
+    """How a model's replies are sampled in an experiment: as the model comes, else at a temperature of 0.7.
+
+    Experiments count replies. Of a model that always takes its likeliest word each would be the same.
+    """
+    if is_organism(host):
+        return {"do_sample": True, "temperature": _TEMPERATURE, "max_new_tokens": _ORGANISMS_TOKENS}
+    shipped: Any = getattr(host.model, "generation_config", None)
+    if shipped is not None and shipped.do_sample:
+        named = {name: getattr(shipped, name, None) for name in ("temperature", "top_p")}
+        given = {name: value for name, value in named.items() if value is not None}
+        return {"do_sample": True, **given, "max_new_tokens": _TOKENS}
+    return {"do_sample": True, "temperature": _TEMPERATURE, "max_new_tokens": _TOKENS}
