@@ -236,6 +236,14 @@ def states_of(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return states
 
 
+def copies_of(cache: Cache, rows: int) -> DynamicCache:
+    """So many copies of a cache of one row, as one that grows. Without a config: windows are the mask's affair."""
+    copies = DynamicCache()
+    for layer, (keys, values) in enumerate(states_of(cache)):
+        copies.update(keys.expand(rows, -1, -1, -1).clone(), values.expand(rows, -1, -1, -1).clone(), layer)
+    return copies
+
+
 def _layer(keys: torch.Tensor, values: torch.Tensor) -> DynamicLayer:
     layer = DynamicLayer()
     layer.lazy_initialization(keys, values)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 
 from mechanism.architecture import block_output
-from mechanism.cache import states_of
+from mechanism.cache import copies_of
 from mechanism.generation import generation_config, refused, seeded
 from mechanism.host import Host
 from mechanism.intervention import Intervention, from_position
@@ -129,7 +129,7 @@ def _sampled(standing: Standing, prompts: Sequence[_Prompt], asking: Asking, con
                 input_ids=fed,
                 attention_mask=torch.ones_like(fed),
                 generation_config=config,
-                past_key_values=_copies(standing.cache, len(prompts)),
+                past_key_values=copies_of(standing.cache, len(prompts)),
             )
         except ValueError as error:
             raise refused(error) from None
@@ -175,11 +175,3 @@ def _reading(host: Host, space: PersonaSpace | None) -> Iterator[list[Tensor]]:
 
 def _axes(space: PersonaSpace) -> list[str]:
     return [axis for axis in space.axes if space.layer in space.given(axis)]
-
-
-def _copies(cache: Cache, rows: int) -> DynamicCache:
-    """So many copies of a cache, as one that grows. Without a config: windows are the mask's affair."""
-    copies = DynamicCache()
-    for layer, (keys, values) in enumerate(states_of(cache)):
-        copies.update(keys.expand(rows, -1, -1, -1).clone(), values.expand(rows, -1, -1, -1).clone(), layer)
-    return copies

@@ -83,9 +83,12 @@ def test_a_model_that_would_say_something_else_gives_no_score(judge):
     assert judge.judged("aura", [("Who are you?", "I am here.")]) == [Judgement()]
 
 
-def test_the_score_is_the_mean_of_the_numbers_by_their_probabilities(judge, monkeypatch):
+@pytest.mark.parametrize("kind", ["qwen3", "gemma2"])
+def test_the_score_is_the_mean_of_the_numbers_by_their_probabilities(kind, monkeypatch):
     monkeypatch.setattr(chat_model, "LEAST_READABLE", 0.0)
-    host, asked = judge.host, "Say a number."
+    judge = ModelJudge(tiny_host(kind))
+    # Longer than the window of a sliding layer.
+    host, asked = judge.host, "Say a number. " * 12
     found = judge._chosen(asked, ("0", "3", "10"))
     prompt = host.template.split([{"role": "user", "content": asked}], generation_prompt=True).ids
     alone = {}

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from transformers import DynamicCache
 
+from mechanism.cache import copies_of
 from mechanism.host import Host
 from mechanism.judges.judge import Exchange, Judgement
 
 LEAST_READABLE = 0.25
 """The numbers, or yes and no, must have this much of the probability together; else the judge did not answer."""
 
-_TOGETHER = 16
 _SCORES = tuple(str(number) for number in range(11))
 _YES_NO = ("yes", "no", "Yes", "No")
 
@@ -93,20 +94,19 @@ class ModelJudge:
         host.check_length(len(prompt) + 4, "an answer that is to be judged")
         ends = torch.tensor(sorted(host.template.end_ids), device=host.device)
         said = [host.tokenizer.encode(reply, add_special_tokens=False) for reply in replies]
-        rows = [[*prompt, *ids] for ids in said]
-        longest = max(map(len, rows))
-        filled = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows], device=host.device)
-        totals = []
-        for first in range(0, len(rows), _TOGETHER):
-            logits = host.model(
-                input_ids=filled[first : first + _TOGETHER],
-                use_cache=False,
-                logits_to_keep=longest - len(prompt) + 1,
-            ).logits
-            logs = logits.float().log_softmax(-1)
-            for row, ids in enumerate(said[first : first + _TOGETHER]):
-                spoken = sum(float(logs[row, at, token]) for at, token in enumerate(ids))
-                totals.append(spoken + float(torch.logsumexp(logs[row, len(ids), ends], 0)))
+        longest = max(map(len, said))
+        rows = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in said], device=host.device)
+        # The prompt is read once; the replies go on from copies of its cache.
+        cache = DynamicCache()
+        asking = torch.tensor([prompt], device=host.device)
+        before = host.model(input_ids=asking, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        after = host.model(input_ids=rows, past_key_values=copies_of(cache, len(said)), use_cache=True).logits
+        logs = torch.cat([before.expand(len(said), -1, -1), after], dim=1).float().log_softmax(-1)
+        totals = [
+            sum(float(logs[row, at, token]) for at, token in enumerate(ids))
+            + float(torch.logsumexp(logs[row, len(ids), ends], 0))
+            for row, ids in enumerate(said)
+        ]
         weights = torch.tensor(totals, dtype=torch.float64).exp()
         total = float(weights.sum())
         if total < LEAST_READABLE:
