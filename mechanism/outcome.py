@@ -35,6 +35,31 @@ class Estimate:
             return f"{self.value:.3g}"
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
+    def above(self, bound: float | Estimate) -> bool | None:
+        """Whether it is above a number, or above another estimate: None where the intervals do not tell.
+
+        >>> known = Estimate(0.9, 0.6, 1.0)
+        >>> known.above(0.5), known.above(0.7), known.above(Estimate(0.1, 0.0, 0.5)), Estimate(0.1, 0.0, 0.4).above(0.5)
+        (True, None, True, False)
+        >>> print(Estimate(0.9).above(0.5))
+        None
+        """
+        least, most = (bound.low, bound.high) if isinstance(bound, Estimate) else (bound, bound)
+        if self.low is None or self.high is None or least is None or most is None:
+            return None
+        return True if self.low > most else False if self.high < least else None
+
+    def below(self, bound: float | Estimate) -> bool | None:
+        """Whether it is below a number, or below another estimate: None where the intervals do not tell.
+
+        >>> Estimate(0.1, 0.0, 0.4).below(0.5), Estimate(0.9, 0.6, 1.0).below(Estimate(0.1, 0.0, 0.5))
+        (True, False)
+        """
+        least, most = (bound.low, bound.high) if isinstance(bound, Estimate) else (bound, bound)
+        if self.low is None or self.high is None or least is None or most is None:
+            return None
+        return True if self.high < least else False if self.low > most else None
+
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON; what is not finite becomes null."""
         return {

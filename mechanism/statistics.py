@@ -17,6 +17,9 @@ from mechanism.outcome import Estimate
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+LEAST_RESAMPLED = 5
+"""Of fewer observations, or groups of them, no interval is given: resampling a few shows less spread than there is, and
+resampling one shows none."""
 
 
 def share(successes: int, n: int) -> Estimate:
@@ -59,7 +62,7 @@ def mean(values: ArrayLike, *, groups: Sequence[Any] | None = None, seed: int = 
     # What `bootstrap` draws, all at once.
     picks = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
     draws = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    return _estimate(float(data.mean()), draws, len(data), groups is not None)
+    return _estimate(float(data.mean()), draws, len(data), len(sums), groups is not None)
 
 
 def difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
@@ -70,7 +73,7 @@ def difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
     draws = a[np.array([of_a for of_a, _ in picks])].mean(axis=1) - b[np.array([of_b for _, of_b in picks])].mean(
         axis=1
     )
-    return _estimate(float(a.mean() - b.mean()), draws, len(a) + len(b))
+    return _estimate(float(a.mean() - b.mean()), draws, len(a) + len(b), min(len(a), len(b)))
 
 
 def paired_difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estimate:
@@ -111,16 +114,17 @@ def bootstrap(
     """
     if not len(rows):
         raise ValueError("a statistic of nothing")
-    dice = np.random.default_rng(seed)
+    dice, units = np.random.default_rng(seed), len(rows)
     if groups is None:
         draws = [statistic(rows[dice.integers(0, len(rows), len(rows))]) for _ in range(resamples)]
     else:
         of = [np.flatnonzero([group == each for group in groups]) for each in dict.fromkeys(groups)]
+        units = len(of)
         draws = [
             statistic(rows[np.concatenate([of[pick] for pick in dice.integers(0, len(of), len(of))])])
             for _ in range(resamples)
         ]
-    return _estimate(statistic(rows), np.array(draws), len(rows), groups is not None)
+    return _estimate(statistic(rows), np.array(draws), len(rows), units, groups is not None)
 
 
 def permutation_p(one: ArrayLike, two: ArrayLike, *, seed: int = 0, permutations: int = RESAMPLES) -> float:
@@ -139,7 +143,9 @@ def permutation_p(one: ArrayLike, two: ArrayLike, *, seed: int = 0, permutations
     return (hits + 1) / (permutations + 1)
 
 
-def _estimate(value: float, draws: NDArray[np.float64], n: int, grouped: bool = False) -> Estimate:
+def _estimate(value: float, draws: NDArray[np.float64], n: int, units: int, grouped: bool = False) -> Estimate:
+    if units < LEAST_RESAMPLED:
+        return Estimate(value, None, None, n, f"no interval from fewer than {LEAST_RESAMPLED}")
     draws = draws[np.isfinite(draws)]
     how = f"bootstrap, 95 %{', whole groups' if grouped else ''}"
     if not len(draws):

@@ -168,9 +168,24 @@ def test_a_line_of_judgements_that_was_cut_short_is_passed_over(setting):
     one.judged([("q", "a")])
     path = one.folder / "judgements.jsonl"
     path.write_text(path.read_text()[:-5])
-    assert one.judged([("q", "a")]) == [Judgement("aura", 7.5, True)]
-    assert one.judged([("q", "a")]) == [Judgement("aura", 7.5, True)]
+    later = setting(judge=one.judge)
+    assert later.judged([("q", "a")]) == [Judgement("aura", 7.5, True)]
+    assert later.judged([("q", "a")]) == [Judgement("aura", 7.5, True)]
     assert len(one.judge.asked) == 2
+
+
+def test_a_judge_that_cannot_tell_is_named_first(setting, quick):
+    options = {"before": 1, "pressed": 1, "after": 1}
+    silent = Counting(known=False)
+    told = conduct(experiment("drift"), setting(size=1, options=options, judge=silent))
+    asked = len(set(silent.asked))
+    assert told.caveats[:2] == [
+        ORGANISM_CAVEAT,
+        f"The judge, {silent.name}, could not tell of {asked} of {asked} answers whose they are; these are left out of "
+        "every share. Another judge, or scores that people give, may tell more (--judge).",
+    ]
+    knowing = conduct(experiment("drift"), setting(size=1, options=options, judge=Counting()))
+    assert not [each for each in knowing.caveats if "could not tell" in each]
 
 
 def test_regions_stay_behind_where_another_layer_is_looked_at(setting, space):
@@ -370,7 +385,7 @@ def found(outcome):
 
 
 def test_user_turns_move_less_than_an_eighth_of_what_assistant_turns_do(setting, quick):
-    one = setting(size=2, options={"turns": 3, "quantile": 0.25, "layers": None})
+    one = setting(size=5, options={"turns": 2, "quantile": 0.25, "layers": None})
     outcome = conduct(experiment("user-turns"), one)
     assert found(outcome)["user turns stay"].passed
     assert found(outcome)["user turns stay"].estimate.value < 1 / 8

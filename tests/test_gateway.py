@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,15 +51,16 @@ def bench(host, space):
     return bench_of(host, space)
 
 
-def test_steering_along_an_axis_changes_unrelated_answers_as_no_random_direction_does(bench):
-    part, dose = steered_across_contexts(bench, "aura")
+def test_steering_along_an_axis_changes_unrelated_answers_as_no_random_direction_does(host, space):
+    enough = replace(SMALL, contexts=8)
+    part, dose = steered_across_contexts(bench_of(host, space, size=enough), "aura")
     found = part.findings[0]
     assert dose == 0.5
     assert found.passed
     assert found.p == pytest.approx(0.05)
     assert found.estimate.low > 0
     table = part.tables[0]
-    assert len(table.rows) == 4
+    assert len(table.rows) == 8
     assert np.mean([row[2] for row in table.rows]) - np.mean([row[1] for row in table.rows]) == pytest.approx(
         found.estimate.value
     )

@@ -130,7 +130,7 @@ def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> lis
             f"{setting.axis}; free they are at {projections[_FREE].value:.1f}, the assistant's own at "
             f"{projections[ASSISTANT].value:.1f}.",
             there, null="the free answers of the same conversations",
-            passed=_low(there) > _high(projections[_FREE]), source=_SECTION,
+            passed=there.above(projections[_FREE]), source=_SECTION,
         )
     )  # fmt: skip
     if free is not None and rescued is not None and own is not None:
@@ -140,7 +140,7 @@ def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> lis
                 f"With their projections there, {rescued.value:.0%} of the answers are still {persona}'s (free: "
                 f"{free.value:.0%}; where nobody pressed: {own.value:.0%}).",
                 rescued, null="the assistant's own answers, where nobody pressed",
-                passed=_low(rescued) > _high(own), source=_SECTION,
+                passed=rescued.above(own), source=_SECTION,
             )
         )  # fmt: skip
     if controlled is not None and free is not None:
@@ -172,14 +172,6 @@ def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> lis
             )
         )  # fmt: skip
     return findings
-
-
-def _low(estimate: Estimate) -> float:
-    return estimate.value if estimate.low is None else estimate.low
-
-
-def _high(estimate: Estimate) -> float:
-    return estimate.value if estimate.high is None else estimate.high
 
 
 def _by_dose(setting: Setting, found: _Measured, doses: Sequence[float]) -> Table:

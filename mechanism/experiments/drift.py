@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mechanism.experiments.experiment import Experiment, Setting
 from mechanism.experiments.lines import line, share_in, share_of
+from mechanism.experiments.material import ASSISTANT
 from mechanism.experiments.talk import Exchanged, coordinate, pairs, talked
 from mechanism.judges.judge import Judgement
 from mechanism.outcome import Cell, Estimate, Finding, Outcome, Plot, Series, Table
@@ -94,14 +95,12 @@ def _findings(setting: Setting, held: Mapping[str, Course], judged: Mapping[str,
     calm = share_in(persona, [each for one in judged[_CALM] for each in one])
     ends = shares[last] if pressed else None
     if ends is not None and calm is not None:
-        low = 0.0 if ends.low is None else ends.low
-        high = 1.0 if calm.high is None else calm.high
         findings.append(
             Finding(
                 "pressure moves the words",
                 f"After {pressed} exchanges with pressure {ends.value:.0%} of the replies are {persona}'s; where "
                 f"nobody presses, {calm.value:.0%}.",
-                ends, null="conversations in which nobody presses", passed=low > high, source=_SECTION,
+                ends, null="conversations in which nobody presses", passed=ends.above(calm), source=_SECTION,
             )
         )  # fmt: skip
     at = _at(held[_PRESSED], "assistant", setting.axis)
@@ -109,13 +108,13 @@ def _findings(setting: Setting, held: Mapping[str, Course], judged: Mapping[str,
     if before and pressed:
         for role, where in (("assistant", at), ("user", user)):
             moved = paired_difference(where[:, last], where[:, before - 1], seed=setting.seed)
-            clear = moved.low is not None and moved.high is not None and not moved.low <= 0 <= moved.high
             findings.append(
                 Finding(
                     f"{role} turns on {setting.axis}",
                     f"From the last neutral exchange to the last one with pressure, the {role}'s turns move by "
                     f"{moved.value:+.2f} on {setting.axis}.",
-                    moved, null="no move", passed=clear if role == "assistant" else None, source=_SECTION,
+                    moved, null="no move", passed=_as_pressed(setting, moved) if role == "assistant" else None,
+                    source=_SECTION,
                 )
             )  # fmt: skip
     if after and shares[-1] is not None:
@@ -136,6 +135,15 @@ def _findings(setting: Setting, held: Mapping[str, Course], judged: Mapping[str,
             )
         )  # fmt: skip
     return findings
+
+
+def _as_pressed(setting: Setting, moved: Estimate) -> bool | None:
+    """Whether replies move as they are pressed to: away from the assistant, towards the persona; else, anywhere."""
+    if setting.axis == ASSISTANT:
+        return moved.above(0) if setting.persona == ASSISTANT else moved.below(0)
+    if setting.axis == setting.persona:
+        return moved.above(0)
+    return True if True in (moved.above(0), moved.below(0)) else None
 
 
 def _agreement(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, Judged]) -> Estimate | None:
@@ -200,7 +208,8 @@ def _course(setting: Setting, held: Mapping[str, Course], axis: str) -> Plot:
     return Plot(
         f"course-on-{axis}", f"Along {axis}, turn by turn", "lines", "exchange",
         f"projection on {axis} (block {setting.layer})", series,
-        f"Means over {len(held[_PRESSED])} conversations with 95 % intervals. The user presses from exchange "
+        f"Means over conversations ({len(held[_PRESSED])}), with 95 % intervals where there are enough of them. The "
+        "user presses from exchange "
         f"{before + 1} to {before + pressed}.",
         bands=_bands(setting, axis),
     )  # fmt: skip

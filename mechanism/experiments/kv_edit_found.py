@@ -21,7 +21,7 @@ from mechanism.experiments.cache_edits import (
     Way,
 )
 from mechanism.experiments.kv_edit_answers import Asked
-from mechanism.experiments.lines import above, line
+from mechanism.experiments.lines import line
 from mechanism.experiments.setting import Setting
 from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
 
@@ -52,7 +52,7 @@ def _findings(setting: Setting, found: Asked) -> list[Finding]:
             f"Before, {before.value:.0%} of the answers are the assistant's; with the keys and values of its own turns "
             f"edited exactly, by {at:g}, {after.value:.0%}.{told}",
             after, null="the same questions in the same conversations, cache as it was", p=p,
-            passed=_both(above(after, 0.5), above(difference, 0.0)), source=_SECTION,
+            passed=_both(after.above(0.5), difference.above(0.0)), source=_SECTION,
         )
     ]  # fmt: skip
     findings += [each for way in CONTROLS if (each := _control(found, way, exact, persona)) is not None]
@@ -96,7 +96,7 @@ def _control(found: Asked, way: Way, exact: Condition, persona: str) -> Finding 
         f"control: {way}",
         f"{done}, {share.value:.0%} of the answers are the assistant's{told}.",
         share, null="the exact edit of the assistant's turns, by as much", p=p,
-        passed=_both(_not(above(share, 0.5)), above(difference, 0.0)), source=_SECTION,
+        passed=_both(_not(share.above(0.5)), difference.above(0.0)), source=_SECTION,
     )  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def _raw(found: Asked, way: Way, how: str) -> Finding | None:
     return Finding(
         f"the {way} edit",
         f"Edited {how}, at most {share.value:.0%} of the answers are the assistant's, by {best.dose:g}{told}.{ending}",
-        share, null="half of the answers", passed=above(share, 0.5), source=_SECTION,
+        share, null="half of the answers", passed=share.above(0.5), source=_SECTION,
     )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _steered(found: Asked, persona: str) -> Finding | None:
         "steering while it answers",
         f"Steered away from {persona} while it answers, the cache left as it was, at most {share.value:.0%} of the "
         f"answers are the assistant's (by {best.dose:g}{told}).",
-        share, null="half of the answers", passed=above(share, 0.5), source=_SECTION,
+        share, null="half of the answers", passed=share.above(0.5), source=_SECTION,
     )  # fmt: skip
 
 

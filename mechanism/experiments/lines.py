@@ -36,14 +36,3 @@ def share_of(answers: Iterable[bool | None]) -> Estimate | None:
     """The share of what is true, of what is known; None where nothing is."""
     known = [answer for answer in answers if answer is not None]
     return share(sum(known), len(known)) if known else None
-
-
-def above(estimate: Estimate, bound: float) -> bool | None:
-    """Whether a number is above a bound: None where its interval does not tell.
-
-    >>> above(Estimate(0.9, 0.6, 1.0), 0.5), above(Estimate(0.6, 0.4, 0.8), 0.5), above(Estimate(0.1, 0.0, 0.4), 0.5)
-    (True, None, False)
-    """
-    low = estimate.value if estimate.low is None else estimate.low
-    high = estimate.value if estimate.high is None else estimate.high
-    return True if low > bound else False if high < bound else None

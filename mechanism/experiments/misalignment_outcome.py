@@ -94,7 +94,7 @@ def _displacement(found: Found) -> list[Finding]:
             f"{towards} at layer {found.layer}; the harmless control {harmless.value:+.2f}.",
             said,
             null=f"the harmless control (the difference: {further})",
-            passed=further.low is not None and further.low > 0,
+            passed=further.above(0),
             source=_SECTION,
         ),
         Finding(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mechanism.experiments.handovers import NOTHING, PREFILL, SWITCH, TRANSFER
 from mechanism.experiments.kv_edit_answers import is_assistants
-from mechanism.experiments.lines import above, line, share_of
+from mechanism.experiments.lines import line, share_of
 from mechanism.experiments.setting import Setting
 from mechanism.judges.judge import Judgement
 from mechanism.outcome import Cell, Estimate, Finding, Plot, Table
@@ -155,7 +155,7 @@ def _whose(setting: Setting, found: Switched) -> Iterable[Finding]:
             f"In conversations {kind}, the other model goes on as the speaker who had begun in {kept.value:.0%} of the "
             f"replies{told}.",
             kept, null=ALONE,
-            passed=None if alone is None or not pressed else above(kept, alone.high or alone.value),
+            passed=None if alone is None or not pressed else kept.above(alone),
             source=_SECTION[SWITCH],
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mechanism.experiments.handovers import HOW, NOTHING, PREFILL, SWITCH, TRANSFER, How
-from mechanism.experiments.lines import above, share_of
+from mechanism.experiments.lines import share_of
 from mechanism.experiments.setting import Setting
 from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
 from mechanism.statistics import mean
@@ -115,7 +115,7 @@ def _findings(setting: Setting, found: Lines) -> list[Finding]:
                 f"Handed over before the line, {same.value:.0%} of {same.n} lines come to the planned word {_DONE[how]}"
                 f"; given the line up to it, its probability is {chance.value:.2f} (without a handover {was.value:.2f})"
                 f".{told}",
-                same, null="half of the lines", passed=above(same, 0.5), source=_SECTION,
+                same, null="half of the lines", passed=same.above(0.5), source=_SECTION,
             )
         )  # fmt: skip
     cache = found.came_to(TRANSFER, "cache")
@@ -133,7 +133,7 @@ def _findings(setting: Setting, found: Lines) -> list[Finding]:
                 f"Where the cache calls for one word and the words for another, {share.value:.0%} of {share.n} lines "
                 f"come to that of the {whose} {_DONE[how]}, {other.value:.0%} to that of the "
                 f"{'words' if whose == 'cache' else 'cache'}: the plan {stands}.",
-                share, null="half of the lines", passed=above(share, 0.5), source=_SECTION,
+                share, null="half of the lines", passed=share.above(0.5), source=_SECTION,
             )
         )  # fmt: skip
     return findings
@@ -194,6 +194,6 @@ def _whose(found: Lines) -> Plot:
 
 def _bars(name: str, x: Sequence[str], each: Sequence[Estimate | None]) -> Series:
     value = [0.0 if one is None else one.value for one in each]
-    low = [0.0 if one is None or one.low is None else one.low for one in each]
-    high = [0.0 if one is None or one.high is None else one.high for one in each]
+    low = [at if one is None or one.low is None else one.low for at, one in zip(value, each, strict=True)]
+    high = [at if one is None or one.high is None else one.high for at, one in zip(value, each, strict=True)]
     return Series(name, list(x), value, low, high)

@@ -64,6 +64,7 @@ class Setting:
     on_progress: OnProgress | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """How replies are sampled (`Session`), in what differs from `usual_sampling`."""
+    _judgements: KeptJudgements | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         usual = usual_sampling(self.host)
@@ -112,7 +113,8 @@ class Setting:
 
     def caveats(self) -> list[str]:
         """What holds of everything that is found in this setting, most important first."""
-        return [ORGANISM_CAVEAT] if is_organism(self.host) else []
+        silence = [] if self._judgements is None else self._judgements.silence(self.judge)
+        return [*([ORGANISM_CAVEAT] if is_organism(self.host) else []), *silence]
 
     def progress(self, doing: str, done: int, total: int) -> None:
         """Tell how far it is."""
@@ -177,8 +179,9 @@ class Setting:
         the judge cannot tell is all None, and is asked again the next time.
         """
         target = self.persona if target is None else target
-        kept = KeptJudgements(self.folder / JUDGEMENTS)
-        return kept.judged(self.judge, target, exchanges, partial(self.progress, "Judging"))
+        if self._judgements is None:
+            self._judgements = KeptJudgements(self.folder / JUDGEMENTS)
+        return self._judgements.judged(self.judge, target, exchanges, partial(self.progress, "Judging"))
 
 
 class _UnitRecorder(Recorder):

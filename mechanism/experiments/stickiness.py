@@ -173,7 +173,7 @@ def _staying(setting: Setting, found: _Measured) -> list[Finding]:
                 f"it stays, {start}",
                 f"Of {stays.n} {of}, {stays.value:.0%} speak as {persona} after {turns} exchanges without pressure.",
                 stays, null="conversations that nobody pressed",
-                passed=None if calm is None else (stays.low or 0.0) > (calm.high or 1.0), source=_SECTION,
+                passed=None if calm is None else stays.above(calm), source=_SECTION,
             )
         )  # fmt: skip
     inside, outside = found.steps(_STARTS[0], True), found.steps(_STARTS[0], False)

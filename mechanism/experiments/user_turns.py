@@ -127,26 +127,25 @@ def _findings(setting: Setting, found: _Differences, judged: Mapping[str, Sequen
     ratio, read = found.ratio(_CAPPED, seed), found.ratio(_READ, seed)
     user, assistant = (found.mean_size(_CAPPED, role, seed) for role in _ROLES)
     acts, again = found.mean_shift(_READ, "assistant", seed), found.mean_size(_AGAIN, "user", seed)
-    high = math.inf if ratio.high is None else ratio.high
     findings = [
         Finding(
             "user turns stay",
             f"Where the assistant's tokens are capped, the user's turns move {ratio.value:.3f} times as far on {axis} "
             f"as the assistant's do ({user.value:.2f} against {assistant.value:.2f}).",
-            ratio, null=f"a share of {LEAST:g}: user turns that move an eighth as far", passed=high < LEAST,
+            ratio, null=f"a share of {LEAST:g}: user turns that move an eighth as far", passed=ratio.below(LEAST),
             source=section,
         ),
         Finding(
             "the same words",
             "With every word as it was and only the capping added, user turns move "
             f"{read.value:.3f} times as far as assistant turns.",
-            read, null=f"a share of {LEAST:g}", passed=(math.inf if read.high is None else read.high) < LEAST,
+            read, null=f"a share of {LEAST:g}", passed=read.below(LEAST),
             source=section,
         ),
         Finding(
             "capping acts",
             f"With every word as it was, capping moves the assistant's turns by {acts.value:+.2f}.",
-            acts, null="no shift", passed=acts.low is not None and acts.low > 0,
+            acts, null="no shift", passed=acts.above(0),
         ),
         Finding(
             "user turns against chance",
@@ -199,7 +198,8 @@ def _course(found: _Differences, setting: Setting, thresholds: Thresholds, quant
     return Plot(
         "projections-by-role", "Where turns are, by role, capped and free", "lines",
         "exchange", f"projection on {setting.axis} (block {setting.layer})", series,
-        f"Means over {found.conversations} conversations, with 95 % intervals. The user says the same words in both.",
+        f"Means over conversations ({found.conversations}), with 95 % intervals where there are enough of them. The "
+        "user says the same words in both.",
         lines=lines,
     )  # fmt: skip
 

@@ -82,7 +82,8 @@ def _of_axis(bench: Bench, axis: str) -> Part:
 
     difference = bootstrap(contrast, rows, groups=groups.tolist(), seed=bench.seed)
     within, without = (mean(shows[known & there], seed=bench.seed) for there in (inside, ~inside))
-    passed = difference.low is not None and difference.low > 0 and within.value >= 0.5 > without.value
+    apart = difference.above(0)
+    passed = None if difference.low is None else apart is True and within.value >= 0.5 > without.value
     steered = known & ~inside & (np.array(doses) > 0)
     short = (
         f" Of those that were steered and did not get there, {shows[steered].mean():.0%} do." if steered.any() else ""

@@ -186,7 +186,8 @@ def _of_effect(
     p = float((1 + (others >= effect.value - 1e-12).sum()) / (1 + len(others)))
     known = np.isfinite(changes)
     moved, of = int((changes[known] > 0).sum()), int(known.sum())
-    passed = p <= ALPHA and effect.low is not None and effect.low > 0 and moved >= LEAST_CONTEXTS * of
+    clear = p <= ALPHA and effect.above(0) is True and moved >= LEAST_CONTEXTS * of
+    passed = None if effect.low is None else clear
     before = "" if start is None else f", with {start} called for by a system prompt,"
     statement = (
         f"Steered along {axis}{before} the answers to unrelated questions speak as {target} in {steered.share:.0%} of "

@@ -91,8 +91,8 @@ def hypotheses_tested(
     caveats = list(Part.joined(part for _, part in reversed(parts)).caveats)
     if bench is None:
         caveats.insert(0, "The model was not asked: only what the points show was tested. --model tests the rest.")
-    elif is_organism(bench.host):
-        caveats.insert(0, ORGANISM_CAVEAT)
+    else:
+        caveats[:0] = [*([ORGANISM_CAVEAT] if is_organism(bench.host) else []), *bench.silence()]
     outcome = Outcome(
         "space-test",
         f"Test of the persona space {space.name}",

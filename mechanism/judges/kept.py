@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mechanism.judges.judge import Exchange, Judge, Judgement
+from mechanism.judges.scores_file import ScoresFile
 
 AT_ONCE = 64
 """So many answers are judged before what was said of them is kept."""
@@ -25,6 +26,7 @@ class KeptJudgements:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._known: dict[str, Judgement] = {}
+        self._asked: dict[str, bool] = {}  # by key: whether it was told whose answer it is
         if path is None or not path.is_file():
             return
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -49,7 +51,22 @@ class KeptJudgements:
             said = dict(zip(some, judge.judged(target, [new[key] for key in some]), strict=True))
             told |= said
             self._keep({key: judgement for key, judgement in said.items() if judgement.known})
-        return [self._known.get(key) or told[key] for key in keys]
+        found = [self._known.get(key) or told[key] for key in keys]
+        self._asked |= {key: said.shows(target) is not None for key, said in zip(keys, found, strict=True)}
+        return found
+
+    def silence(self, judge: Judge) -> list[str]:
+        """That a judge could not tell of some answers whose they are, as a caveat; nothing where it could of all.
+
+        A file of scores says so itself.
+        """
+        silent, asked = list(self._asked.values()).count(False), len(self._asked)
+        if not silent or isinstance(judge, ScoresFile):
+            return []
+        return [
+            f"The judge, {judge.name}, could not tell of {silent:,} of {asked:,} answers whose they are; these are "
+            "left out of every share. Another judge, or scores that people give, may tell more (--judge)."
+        ]
 
     def _keep(self, said: dict[str, Judgement]) -> None:
         self._known |= said

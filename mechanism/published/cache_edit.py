@@ -156,7 +156,7 @@ def _effects(answers: Answers, seed: int) -> list[Finding]:
                 f"(from {answers.mean('baseline').value:.2f} to {answers.mean(condition).value:.2f}).",
                 change,
                 null="no change (0), whole questions resampled",
-                passed=change.high is not None and change.high < 0,
+                passed=change.below(0),
                 source=EXPERIMENT_2,
             )
         )

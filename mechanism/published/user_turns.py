@@ -164,7 +164,7 @@ def _findings(pair: Pair, prefix: str, seed: int) -> list[Finding]:
             f"assistant's by {assistant.value:.1f}: {ratio.value:.1%} as much.",
             ratio,
             null="the two move alike (a ratio of 1)",
-            passed=ratio.high is not None and ratio.high < LARGEST_RATIO,
+            passed=ratio.below(LARGEST_RATIO),
             source=EXPERIMENT_1,
         ),
         Finding(
@@ -173,7 +173,7 @@ def _findings(pair: Pair, prefix: str, seed: int) -> list[Finding]:
             f"r = {alike.value:.3f}.",
             alike,
             null="no relation (r = 0)",
-            passed=alike.low is not None and alike.low > 0,
+            passed=alike.above(0),
             source=EXPERIMENT_1,
         ),
         Finding(
