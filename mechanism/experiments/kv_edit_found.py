@@ -21,7 +21,7 @@ from mechanism.experiments.cache_edits import (
     Way,
 )
 from mechanism.experiments.kv_edit_answers import Asked
-from mechanism.experiments.lines import line
+from mechanism.experiments.lines import both, line
 from mechanism.experiments.setting import Setting
 from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
 
@@ -52,7 +52,7 @@ def _findings(setting: Setting, found: Asked) -> list[Finding]:
             f"Before, {before.value:.0%} of the answers are the assistant's; with the keys and values of its own turns "
             f"edited exactly, by {at:g}, {after.value:.0%}.{told}",
             after, null="the same questions in the same conversations, cache as it was", p=p,
-            passed=_both(after.above(0.5), difference.above(0.0)), source=_SECTION,
+            passed=both(after.above(0.5), difference.above(0.0)), source=_SECTION,
         )
     ]  # fmt: skip
     findings += [each for way in CONTROLS if (each := _control(found, way, exact, persona)) is not None]
@@ -96,7 +96,7 @@ def _control(found: Asked, way: Way, exact: Condition, persona: str) -> Finding 
         f"control: {way}",
         f"{done}, {share.value:.0%} of the answers are the assistant's{told}.",
         share, null="the exact edit of the assistant's turns, by as much", p=p,
-        passed=_both(_not(share.above(0.5)), difference.above(0.0)), source=_SECTION,
+        passed=both(_not(share.above(0.5)), difference.above(0.0)), source=_SECTION,
     )  # fmt: skip
 
 
@@ -250,11 +250,6 @@ def _where(found: Asked) -> Plot:
         f"mean projection of the answers on {axis} (block {found.setting.layer})", "share that are the assistant's",
         series, "A point is a condition; a number beside it is its dose. Broken text may project anywhere.",
     )  # fmt: skip
-
-
-def _both(one: bool | None, two: bool | None) -> bool | None:
-    """Whether both hold; None where that cannot be told."""
-    return False if False in (one, two) else None if None in (one, two) else True
 
 
 def _not(one: bool | None) -> bool | None:

@@ -36,3 +36,12 @@ def share_of(answers: Iterable[bool | None]) -> Estimate | None:
     """The share of what is true, of what is known; None where nothing is."""
     known = [answer for answer in answers if answer is not None]
     return share(sum(known), len(known)) if known else None
+
+
+def both(one: bool | None, two: bool | None) -> bool | None:
+    """Whether both hold; None where that cannot be told.
+
+    >>> both(True, True), both(True, None), both(None, False)
+    (True, None, False)
+    """
+    return False if False in (one, two) else None if None in (one, two) else True
