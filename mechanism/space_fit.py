@@ -143,6 +143,7 @@ def _made(
             group: {"asked": each.asked, "kept": len(each.states), "broken": each.broken, "other": each.other}
             for group, each in found.items()
         },
+        "template_options": dict(host.template.options),
         "sampling": {"temperature": fit.temperature, "top_p": fit.top_p, "most_tokens": fit.most},
         "seed": fit.seed,
         "versions": host.versions(),
@@ -173,7 +174,7 @@ def _settings(host: Host, roles: RoleSet, fit: Fit, judge: Judge | None, layer: 
     return {
         "model": host.digest, "dtype": str(host.dtype), "roles": roles.digest, "layer": layer,
         "judge": None if judge is None else judge.name, "per_role": fit.per_role, "seed": fit.seed,
-        "temperature": fit.temperature, "top_p": fit.top_p, "most": fit.most,
+        "temperature": fit.temperature, "top_p": fit.top_p, "most": fit.most, "template": host.template.digest,
     }  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from traces.errors import TraceError
 
 __all__ = ["ChatTemplate", "Message", "Split", "TurnTokens"]
 
+_THINKING = "enable_thinking"
+
 
 @dataclass(frozen=True)
 class TurnTokens:
@@ -91,6 +93,15 @@ class ChatTemplate:
         except TraceError:
             return False
         return True
+
+    def without_thinking(self) -> ChatTemplate:
+        """The same template where replies are not preceded by thinking, if it can be told so (`enable_thinking`, as
+        that of Qwen 3); else itself.
+        """
+        if _THINKING not in self._shapes.source:
+            return self
+        options = {**self.options, _THINKING: False}
+        return ChatTemplate(self.tokenizer, name=self.name, end_ids=sorted(self.end_ids), options=options)
 
     def accepted(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Messages as the template takes them: where it takes no system prompt, this stands before the first question,

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import KINDS, save_tiny, tiny_folder, tiny_host, tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
+from individuation.experiments.running import load_host
 from mechanism import digest as digests
 from mechanism.architecture import ARCHITECTURES, architecture_of
 from mechanism.device import check_fits, pick_device, pick_dtype, what_fits
@@ -394,3 +395,10 @@ def test_a_dtype_is_as_asked_for_or_as_stored(tmp_path):
     assert (half.dtype, half.facts().dtype) == (torch.bfloat16, "bfloat16")
     assert half.digest == digest_of_folder(tmp_path / "model")
     assert Host.load(tmp_path / "model", device_map={"": "cpu"}).device == torch.device("cpu")
+
+
+def test_experiments_and_spaces_ask_for_replies_without_thinking():
+    folder = str(tiny_folder("qwen3"))
+    assert load_host(folder, device="cpu").template.options == {"enable_thinking": False}
+    assert load_host(folder, device="cpu", thinking=True).template.options == {}
+    assert load_host(str(tiny_folder("llama")), device="cpu").template.options == {}

@@ -15,6 +15,7 @@ from mechanism.judges.chat_model import ModelJudge
 from mechanism.judges.choosing import checked, chosen
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judgement
+from mechanism.judges.kept import KeptJudgements
 from mechanism.judges.scores_file import COLUMNS, ScoresFile
 from mechanism.organism.grammar import reply, user_turn
 from mechanism.organism.personas import PERSONAS, ROLES
@@ -88,9 +89,9 @@ def test_the_score_is_the_mean_of_the_numbers_by_their_probabilities(kind, monke
     monkeypatch.setattr(chat_model, "LEAST_READABLE", 0.0)
     judge = ModelJudge(tiny_host(kind))
     # Longer than the window of a sliding layer.
-    host, asked = judge.host, "Say a number. " * 12
+    host, template, asked = judge.host, judge.template, "Say a number. " * 12
     found = judge._chosen(asked, ("0", "3", "10"))
-    prompt = host.template.split([{"role": "user", "content": asked}], generation_prompt=True).ids
+    prompt = template.split([{"role": "user", "content": asked}], generation_prompt=True).ids
     alone = {}
     for said in ("0", "3", "10"):
         ids, log = list(prompt), 0.0
@@ -104,6 +105,11 @@ def test_the_score_is_the_mean_of_the_numbers_by_their_probabilities(kind, monke
         alone[said] = torch.tensor(log).exp().item()
     total = sum(alone.values())
     assert found == pytest.approx({said: p / total for said, p in alone.items()}, rel=1e-4)
+
+
+def test_a_judge_that_could_think_first_is_asked_for_its_answer_at_once(judge):
+    prompt = judge.template.split([{"role": "user", "content": "A number?"}], generation_prompt=True).ids
+    assert judge.host.tokenizer.decode(prompt).endswith("</think>\n\n")
 
 
 def test_whatever_a_model_says_a_score_lies_between_0_and_10(judge, monkeypatch):
@@ -198,3 +204,25 @@ def test_the_judge_is_chosen_by_its_name(tmp_path):
     for spec in ("grammer", "model:", "scores.xlsx", ""):
         with pytest.raises(TraceError, match="with an organism"):
             checked(spec)
+
+
+# --- what is kept
+
+
+def test_empty_answers_and_those_that_nobody_can_tell_are_said_first(tmp_path):
+    class Silent:
+        name = "nobody"
+
+        def judged(self, target, exchanges):
+            return [Judgement(coherent=False) if not answer.strip() else Judgement() for _, answer in exchanges]
+
+    judge, kept = Silent(), KeptJudgements(tmp_path / "judgements.jsonl")
+    assert kept.caveats(judge) == []
+    kept.judged(judge, "aura", [("Who?", "Me."), ("Who?", " "), ("Why?", "So.")])
+    empty, silent = kept.caveats(judge)
+    assert empty.startswith("1 of 3 answers are empty and count as broken text.")
+    assert silent.startswith("The judge, nobody, could not tell of 2 of 3 answers")
+    file = ScoresFile.read(tmp_path / "none.csv")
+    waiting = KeptJudgements(None)
+    waiting.judged(file, "aura", [("Who?", "Me.")])
+    assert waiting.caveats(file) == []

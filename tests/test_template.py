@@ -271,6 +271,20 @@ def test_options_of_the_template_are_passed_on():
 
 
 @EACH_KIND
+def test_a_template_that_can_leave_thinking_out_is_told_to(kind):
+    template = template_of(kind)
+    quiet = template.without_thinking()
+    if kind != "qwen3":
+        assert quiet is template
+        return
+    assert quiet.options == {"enable_thinking": False}
+    assert quiet.end_ids == template.end_ids
+    words = quiet.tokenizer("Hello", add_special_tokens=False)["input_ids"]
+    # Its reply begins with words; that of the other would be taken for thinking that has not ended.
+    assert quiet.reply(words).text == "Hello"
+
+
+@EACH_KIND
 def test_control_tokens_in_a_text_stay_in_its_turn_or_are_refused(kind):
     template = template_of(kind)
     for token in template.tokenizer.all_special_tokens:

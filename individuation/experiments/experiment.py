@@ -84,8 +84,10 @@ def _common(entry: Entry) -> list[click.Parameter]:
         click.Option(["--layer"], type=click.IntRange(0), metavar="N",
                      help="At which block.  [default: the space's]"),
         click.Option(["--n"], type=click.IntRange(1), metavar="N", help=f"How many {counted}.  [default: {usual}]"),
+        click.Option(["--thinking"], is_flag=True,
+                     help="Let the model think before it replies, where its template can."),
         click.Option(["--tokens"], type=click.IntRange(1), metavar="N",
-                     help="A reply's length at most.  [default: 256; on an organism 64]"),
+                     help="A reply's length at most, thinking included.  [default: 256; on an organism 64]"),
         click.Option(["--temperature"], type=click.FloatRange(0, 2), metavar="T",
                      help="How freely replies are sampled; 0: always the likeliest word.  [default: as the model "
                      "comes; 0.7 where that is the likeliest word, and on an organism]"),

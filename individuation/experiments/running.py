@@ -45,6 +45,7 @@ class Asked:
     axis: str | None
     layer: int | None
     n: int | None
+    thinking: bool
     tokens: int | None
     temperature: float | None
     seed: int
@@ -82,7 +83,7 @@ def run_experiment(context: click.Context, entry: Entry, asked: Asked) -> None:
 
 
 def _setting(entry: Entry, asked: Asked, steps: Steps) -> Setting:
-    host = load_host(asked.model, asked.device, asked.dtype, asked.adapter)
+    host = load_host(asked.model, asked.device, asked.dtype, asked.adapter, thinking=asked.thinking)
     space = space_of(host, asked)
     axis = asked.axis or (ASSISTANT if ASSISTANT in space.axes else space.axes[0])
     if axis not in space.axes:
@@ -120,13 +121,24 @@ def _sampling(asked: Asked) -> dict[str, Any]:
     return sampling if asked.temperature is None else sampling | {"do_sample": True, "temperature": asked.temperature}
 
 
-def load_host(model: str, device: str | None = None, dtype: str | None = None, adapter: str | None = None) -> Host:
-    """A model; an organism is run in float32 where nothing else is said, for it is stored in less than it is meant for.
+def load_host(
+    model: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    adapter: str | None = None,
+    *,
+    thinking: bool = False,
+) -> Host:
+    """A model, which thinks before it replies only where that is said and its template can be told.
 
-    Raises `TraceError` as `Host.load` does.
+    An organism is run in float32 where nothing else is said, for it is stored in less than it is meant for. Raises
+    `TraceError` as `Host.load` does.
     """
     small = trained_here(model_folder(model))
-    return Host.load(model, device, dtype or (DTYPE if small else None), adapter=adapter)
+    host = Host.load(model, device, dtype or (DTYPE if small else None), adapter=adapter)
+    if not thinking:
+        host.template = host.template.without_thinking()
+    return host
 
 
 def space_of(host: Host, asked: Asked) -> PersonaSpace:
@@ -152,4 +164,4 @@ def _other(entry: Entry, asked: Asked, host: Host) -> Host | None:
         if not is_organism(host):
             raise TraceError("--other", "no second model is given", "a model with another's weights (--other)")
         name = next(each for each in ORGANISMS if each != host.name)
-    return load_host(name, asked.device, asked.dtype)
+    return load_host(name, asked.device, asked.dtype, thinking=asked.thinking)

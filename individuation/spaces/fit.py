@@ -101,11 +101,12 @@ Examples:
     metavar="P",
     help="Sample from the likeliest words that have this share of the probability.",
 )
+@click.option("--thinking", is_flag=True, help="Let the model think before it replies, where its template can.")
 @click.option(
     "--tokens",
     type=click.IntRange(1),
     metavar="N",
-    help=f"A reply's length at most.  [default: {_TOKENS}; on an organism {_ORGANISMS_TOKENS}]",
+    help=f"A reply's length at most, thinking included.  [default: {_TOKENS}; on an organism {_ORGANISMS_TOKENS}]",
 )
 @click.option("--name", metavar="NAME", help="What the space is called.  [default: the file's name]")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Everything random hangs on it.")
@@ -127,6 +128,7 @@ def fit(
     judge: str | None,
     temperature: float,
     top_p: float | None,
+    thinking: bool,
     tokens: int | None,
     name: str | None,
     seed: int,
@@ -167,7 +169,7 @@ def fit(
     try:
         with Steps() as steps:
             steps.begin(f"Loading {model}")
-            host = load_host(model, device, dtype, adapter)
+            host = load_host(model, device, dtype, adapter, thinking=thinking)
             own = is_organism(host)
             if own:
                 # So small a model is no faster on several threads, and crawls with them on a busy machine.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mechanism.architecture import block_output
 from mechanism.cache_edit import CacheEdit
-from mechanism.experiments.setting import Setting
+from mechanism.experiments.setting import ANSWERS, Setting
 from mechanism.experiments.thresholds import layers_around
 from mechanism.intervention import Intervention
 from mechanism.session import Session
@@ -164,7 +164,7 @@ def stream_lengths(setting: Setting, session: Session) -> list[float]:
         for place in session.transcript.content(number)
     ]
     if not places:
-        raise TraceError(host.name, "its replies are empty", "a model that answers")
+        raise TraceError(host.name, "its replies are empty", ANSWERS)
     lengths: list[float] = []
 
     def take(_block: object, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:

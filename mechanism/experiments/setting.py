@@ -34,6 +34,9 @@ SETTINGS, PARTS, TRACE, JUDGEMENTS = "settings.json", "parts", "trace.db", "judg
 OnProgress = Callable[[str, int, int], None]
 """Told what is being done, how many steps of it are done, and of how many."""
 
+ANSWERS = "a model that answers within so many tokens, thinking included (--tokens)"
+"""What is expected of one whose replies are all empty."""
+
 _UNFINISHED = "unfinished"
 _ORGANISMS_TOKENS, _TOKENS = 64, 256
 _TEMPERATURE = 0.7
@@ -101,6 +104,7 @@ class Setting:
             "other_model": None if self.other is None else self.other.name,
             "other_digest": None if self.other is None else self.other.digest,
             "space": self.space.name, "space_digest": self.space.digest, "axis": self.axis, "layer": self.layer,
+            "template_options": _plain(self.host.template.options),
             "persona": self.persona, "n": self.number(name), "seed": self.seed, "sampling": _plain(self.sampling),
             "material": self.material.name, "material_digest": self.material.digest,
             "options": _plain(self.options), "judge": self.judge.name,
@@ -113,8 +117,8 @@ class Setting:
 
     def caveats(self) -> list[str]:
         """What holds of everything that is found in this setting, most important first."""
-        silence = [] if self._judgements is None else self._judgements.silence(self.judge)
-        return [*([ORGANISM_CAVEAT] if is_organism(self.host) else []), *silence]
+        judged = [] if self._judgements is None else self._judgements.caveats(self.judge)
+        return [*([ORGANISM_CAVEAT] if is_organism(self.host) else []), *judged]
 
     def progress(self, doing: str, done: int, total: int) -> None:
         """Tell how far it is."""

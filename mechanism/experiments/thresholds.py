@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mechanism.capping import Capping
-from mechanism.experiments.setting import Setting
+from mechanism.experiments.setting import ANSWERS, Setting
 from mechanism.experiments.talk import messages, talked, token_projections
 from mechanism.recorder import Recorder
 from mechanism.space import PersonaSpace
@@ -70,7 +70,7 @@ class Thresholds:
         for name, space, axis in ((OWN, setting.space, setting.axis), (RANDOM, random, RANDOM)):
             found = token_projections(setting.host, chats, space, axis, self.layers)
             if not all(len(values) for values in found.values()):
-                raise TraceError(setting.host.name, "its replies are empty", "a model that answers")
+                raise TraceError(setting.host.name, "its replies are empty", ANSWERS)
             quantiles[name] = {str(layer): np.quantile(values, _GRID) for layer, values in found.items()}
         return {"quantiles": quantiles, "conversations": held}
 

@@ -62,6 +62,8 @@ class ModelJudge:
 
     def __init__(self, host: Host, descriptions: dict[str, str] | None = None) -> None:
         self.host = host
+        # A number is asked for at once: what begins with thinking gives none.
+        self.template = host.template.without_thinking()
         self.name = f"{host.name} ({host.digest[:19]}), rubric 1"
         self.descriptions = {**_DESCRIPTIONS, **(descriptions or {})}
 
@@ -90,9 +92,9 @@ class ModelJudge:
     def _chosen(self, asked: str, replies: Sequence[str]) -> dict[str, float] | None:
         """The probabilities of whole replies, as shares of all of these; None where they have too little of all."""
         host = self.host
-        prompt = host.template.split([{"role": "user", "content": asked}], generation_prompt=True).ids
+        prompt = self.template.split([{"role": "user", "content": asked}], generation_prompt=True).ids
         host.check_length(len(prompt) + 4, "an answer that is to be judged")
-        ends = torch.tensor(sorted(host.template.end_ids), device=host.device)
+        ends = torch.tensor(sorted(self.template.end_ids), device=host.device)
         said = [host.tokenizer.encode(reply, add_special_tokens=False) for reply in replies]
         longest = max(map(len, said))
         rows = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in said], device=host.device)

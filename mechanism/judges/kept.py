@@ -27,6 +27,7 @@ class KeptJudgements:
         self.path = path
         self._known: dict[str, Judgement] = {}
         self._asked: dict[str, bool] = {}  # by key: whether it was told whose answer it is
+        self._empty: set[str] = set()
         if path is None or not path.is_file():
             return
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -52,21 +53,27 @@ class KeptJudgements:
             told |= said
             self._keep({key: judgement for key, judgement in said.items() if judgement.known})
         found = [self._known.get(key) or told[key] for key in keys]
+        self._empty |= {key for key, (_, answer) in zip(keys, exchanges, strict=True) if not answer.strip()}
         self._asked |= {key: said.shows(target) is not None for key, said in zip(keys, found, strict=True)}
         return found
 
-    def silence(self, judge: Judge) -> list[str]:
-        """That a judge could not tell of some answers whose they are, as a caveat; nothing where it could of all.
-
-        A file of scores says so itself.
+    def caveats(self, judge: Judge) -> list[str]:
+        """What has to be said first of what was judged: that answers are empty, that the judge could not tell of some
+        whose they are. The latter a file of scores says itself.
         """
-        silent, asked = list(self._asked.values()).count(False), len(self._asked)
-        if not silent or isinstance(judge, ScoresFile):
-            return []
-        return [
-            f"The judge, {judge.name}, could not tell of {silent:,} of {asked:,} answers whose they are; these are "
-            "left out of every share. Another judge, or scores that people give, may tell more (--judge)."
-        ]
+        asked, empty, told = len(self._asked), len(self._empty), []
+        if empty:
+            told.append(
+                f"{empty:,} of {asked:,} answers are empty and count as broken text. A model that thinks may not have "
+                "come to its answer (--tokens)."
+            )
+        silent = list(self._asked.values()).count(False)
+        if silent and not isinstance(judge, ScoresFile):
+            told.append(
+                f"The judge, {judge.name}, could not tell of {silent:,} of {asked:,} answers whose they are; these are "
+                "left out of every share. Another judge, or scores that people give, may tell more (--judge)."
+            )
+        return told
 
     def _keep(self, said: dict[str, Judgement]) -> None:
         self._known |= said
