@@ -118,9 +118,9 @@ class Bench:
         """What the judge says of answers, of how far they are the target persona's."""
         return self._judgements.judged(self.judge, target, exchanges)
 
-    def silence(self) -> list[str]:
-        """A caveat where the judge could not tell of some answers whose they are."""
-        return self._judgements.silence(self.judge)
+    def caveats(self) -> list[str]:
+        """Caveats where answers are empty, and where the judge could not tell whose they are."""
+        return self._judgements.caveats(self.judge)
 
     def means(self, chats: Sequence[Sequence[Message]], role: str = "assistant") -> list[Tensor]:
         """For each chat the residual stream at the space's layer, averaged over the content of each turn of a role:

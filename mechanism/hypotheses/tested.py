@@ -92,7 +92,7 @@ def hypotheses_tested(
     if bench is None:
         caveats.insert(0, "The model was not asked: only what the points show was tested. --model tests the rest.")
     else:
-        caveats[:0] = [*([ORGANISM_CAVEAT] if is_organism(bench.host) else []), *bench.silence()]
+        caveats[:0] = [*([ORGANISM_CAVEAT] if is_organism(bench.host) else []), *bench.caveats()]
     outcome = Outcome(
         "space-test",
         f"Test of the persona space {space.name}",
