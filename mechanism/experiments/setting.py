@@ -248,7 +248,7 @@ def usual_sampling(host: Host) -> dict[str, Any]:
         return {"do_sample": True, "temperature": _TEMPERATURE, "max_new_tokens": _ORGANISMS_TOKENS}
     shipped: Any = getattr(host.model, "generation_config", None)
     if shipped is not None and shipped.do_sample:
-        named = {name: getattr(shipped, name, None) for name in ("temperature", "top_p")}
+        named = {name: getattr(shipped, name, None) for name in ("temperature", "top_p", "top_k")}
         given = {name: value for name, value in named.items() if value is not None}
         return {"do_sample": True, **given, "max_new_tokens": _TOKENS}
     return {"do_sample": True, "temperature": _TEMPERATURE, "max_new_tokens": _TOKENS}
