@@ -76,7 +76,9 @@ def weight_bytes(tensors: Iterable[StoredTensor], dtype: torch.dtype | None) -> 
 def free_bytes(device: torch.device) -> int | None:
     """Bytes of memory free on a device; None where that cannot be found out."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch keeps for later is free too, though not for others.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     return _free_ram() if device.type == "cpu" else None
@@ -91,7 +93,11 @@ def _free_ram() -> int | None:
     with suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text(encoding="ascii"))
-        found.append(limit - int((group / "memory.current").read_text(encoding="ascii")))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        # Files that were read and are not in use give way.
+        cached = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+        found.append(limit - used + cached)
     if not found:
         with suppress(OSError, ValueError, AttributeError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from mechanism.architecture import block_output
+from mechanism.batches import TOGETHER, rows_together
+from mechanism.dice import Dice, drawn, row_seeds, weights_of
 from mechanism.host import Host
 from mechanism.intervention import Intervention, from_position
 from mechanism.replay import TOKENS_PER_PASS, passes
@@ -25,9 +27,6 @@ Reach = Literal["generated", "all"]
 
 MOST = 64
 """How many tokens a reply may get where nothing else is said."""
-
-TOGETHER = 64
-"""So many replies share their passes."""
 
 OnReplies = Callable[[int, int], None]
 """Called with how many replies there are, and of how many."""
@@ -41,6 +40,7 @@ def replies(
     seed: int = 0,
     temperature: float = 0.7,
     top_p: float | None = None,
+    top_k: int | None = None,
     most: int = MOST,
     together: int = TOGETHER,
     interventions: Sequence[tuple[Intervention, Reach]] = (),
@@ -48,31 +48,46 @@ def replies(
 ) -> list[str]:
     """One reply to each chat, sampled at a temperature (0: the likeliest token), the same for the same seed.
 
-    Chats of like length share a pass, filled up at the front, where nothing attends. `top_p` samples from the fewest
-    tokens that have so much of the probability. A reply has `most` tokens at the most, thinking among them; its words
-    alone are given back. `interventions` are in force with their reach.
+    `top_k` and `top_p` sample from so many of the likeliest tokens, and from the fewest of them that have so much of
+    the probability. A reply has `most` tokens at the most, thinking among them; its words alone are given back.
+    `interventions` are in force with their reach.
 
-    Raises `TraceError` for a chat that the template cannot write, or that leaves no room for a reply.
+    Chats of like length share a pass, filled up at the front, where nothing attends: `together` at the most, and no
+    more than there is memory for. A reply hangs on the seed, its chat, and how many chats before it are the same;
+    which others share its passes makes a difference in rounding only.
+
+    Raises `TraceError` for a chat that the template cannot write, or that leaves no room for a reply, and for a model
+    whose logits are not finite.
     """
-    dice = torch.Generator().manual_seed(seed)
     prompts = [host.template.split(chat, generation_prompt=True).ids for chat in chats]
     for number, prompt in enumerate(prompts):
         host.check_length(len(prompt) + 1, f"chat {number + 1}")
-    by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    seeds = row_seeds(seed, prompts)
+    waiting = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers = [""] * len(prompts)
-    for first in range(0, len(prompts), together):
-        batch = by_length[first : first + together]
-        longest = max(len(prompts[index]) for index in batch)
-        room = most if host.context is None else min(most, host.context - longest)
-        with ExitStack() as stack:
-            for intervention, reach in interventions:
-                where = None if reach == "all" else from_position(longest)
-                stack.enter_context(intervention.on(host, where))
-            rows = _sampled(host, [prompts[index] for index in batch], dice, temperature, top_p, room)
+    while waiting:
+        longest = len(prompts[waiting[:together][-1]])
+        batch = waiting[: rows_together(host, longest + most, longest, together)]
+        try:
+            rows = _sampled(
+                host,
+                [prompts[index] for index in batch],
+                Dice([seeds[index] for index in batch]),
+                lambda logits, throws: _chosen(logits, throws, temperature, top_k, top_p),
+                most,
+                interventions,
+            )
+        except torch.OutOfMemoryError:
+            # More was needed than could be foreseen. Fewer rows give the same replies.
+            if len(batch) == 1:
+                raise
+            together = len(batch) // 2
+            continue
         for index, row in zip(batch, rows, strict=True):
             answers[index] = host.template.reply(row).text
+        waiting = waiting[len(batch) :]
         if on_progress is not None:
-            on_progress(min(first + together, len(prompts)), len(prompts))
+            on_progress(len(prompts) - len(waiting), len(prompts))
     return answers
 
 
@@ -151,45 +166,60 @@ class _EnoughError(Exception):
 
 
 def _sampled(
-    host: Host, prompts: list[list[int]], dice: torch.Generator, temperature: float, top_p: float | None, most: int
+    host: Host,
+    prompts: list[list[int]],
+    dice: Dice,
+    choose: Callable[[Tensor, Tensor], Tensor],
+    most: int,
+    interventions: Sequence[tuple[Intervention, Reach]],
 ) -> list[list[int]]:
-    longest = max(map(len, prompts))
-    fed = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    """The tokens of a reply to each prompt. `choose` makes tokens [rows, 1] of logits and throws of the dice."""
+    longest, device = max(map(len, prompts)), host.device
+    fed = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     places = (mask.cumsum(1) - 1).clamp(min=0)
+    # A row's own: the longest chat of a batch must not cut the replies to the others.
+    rooms = [most if host.context is None else min(most, host.context - len(prompt)) for prompt in prompts]
+    room = torch.tensor(rooms, device=device)
     # Without the config: a sliding window is the mask's affair, and no layer forgets.
     cache = DynamicCache()
-    ends = torch.tensor(sorted(host.template.end_ids))
-    ended = torch.zeros(len(prompts), dtype=torch.bool)
+    ends = torch.tensor(sorted(host.template.end_ids), device=device)
+    ended = room <= 0
     sampled: list[Tensor] = []
-    while len(sampled) < most and not bool(ended.all()):
-        logits = host.model(
-            input_ids=fed.to(host.device),
-            attention_mask=mask.to(host.device),
-            position_ids=places.to(host.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        fed = _drawn(logits.float().cpu(), dice, temperature, top_p)
-        fed[ended] = ends[0]
-        ended |= torch.isin(fed[:, 0], ends)
-        mask = torch.cat([mask, torch.ones(len(prompts), 1, dtype=mask.dtype)], dim=1)
-        places = places[:, -1:] + 1
-        sampled.append(fed)
+    with ExitStack() as stack:
+        for intervention, reach in interventions:
+            stack.enter_context(intervention.on(host, None if reach == "all" else from_position(longest)))
+        while not bool(ended.all()):
+            logits = host.model(
+                input_ids=fed,
+                attention_mask=mask,
+                position_ids=places,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1].float()  # fmt: skip
+            if not bool(logits.amax(-1).isfinite().all()):
+                raise TraceError(
+                    host.name,
+                    "its logits are not finite",
+                    "a dtype of wider range (bfloat16, float32), or less steering",
+                )
+            fed = choose(logits, dice.throw()).to(device)
+            fed[ended] = ends[0]
+            sampled.append(fed)
+            ended |= torch.isin(fed[:, 0], ends) | (room <= len(sampled))
+            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+            # A row that has ended goes on as filling, at a place that the model knows.
+            places = torch.where(ended[:, None], places[:, -1:], places[:, -1:] + 1)
     rows: list[list[int]] = torch.cat(sampled, dim=1).tolist() if sampled else [[] for _ in prompts]
     return [
-        row[: next((at for at, token in enumerate(row) if token in host.template.end_ids), len(row))] for row in rows
+        row[: next((at for at, token in enumerate(row[:own]) if token in host.template.end_ids), own)]
+        for row, own in zip(rows, rooms, strict=True)
     ]
 
 
-def _drawn(logits: Tensor, dice: torch.Generator, temperature: float, top_p: float | None) -> Tensor:
+def _chosen(logits: Tensor, throws: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
     """A token for each row [rows, 1]."""
     if temperature <= 0:
         return logits.argmax(-1, keepdim=True)
-    chances = (logits / temperature).softmax(-1)
-    if top_p is not None and top_p < 1:
-        ordered, order = chances.sort(dim=-1, descending=True)
-        before = ordered.cumsum(-1) - ordered
-        chances = torch.zeros_like(chances).scatter(-1, order, ordered.masked_fill(before >= top_p, 0.0))
-    return torch.multinomial(chances, 1, generator=dice)
+    return drawn(weights_of(logits, temperature, top_k, top_p), throws)

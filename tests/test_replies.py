@@ -66,6 +66,76 @@ def test_the_same_seed_gives_the_same_replies_and_another_one_others():
     assert replies(host, CHATS, seed=5, temperature=1.5, top_p=1e-9) == greedy
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3_text"])
+@pytest.mark.parametrize(("top_k", "top_p"), [(None, None), (20, None), (None, 0.9), (50, 0.95)])
+def test_a_sampled_reply_hangs_on_its_chat_alone(kind, top_k, top_p):
+    host, chats = tiny_host(kind), [*CHATS, CHATS[0], CHATS[2], CHATS[0]]
+    how = {"seed": 3, "top_k": top_k, "top_p": top_p, "most": 10}
+    said = replies(host, chats, **how)
+    for together in (1, 2, 4):
+        assert replies(host, chats, together=together, **how) == said
+    assert replies(host, CHATS[1:], **how) == said[1:3]
+    # Of chats that are the same, the first is the same whatever stands between them, and so on.
+    assert replies(host, [CHATS[0]] * 3, **how) == [said[0], said[3], said[5]]
+    assert len({said[0], said[3], said[5]}) > 1
+
+
+def test_one_likeliest_token_is_as_temperature_0():
+    host = tiny_host("qwen3")
+    assert replies(host, CHATS, seed=5, temperature=1.5, top_k=1) == replies(host, CHATS, temperature=0)
+
+
+def test_replies_are_the_same_with_little_memory(monkeypatch):
+    host, chats = tiny_host("qwen3"), [*CHATS, *CHATS]
+    plain, sizes, run = replies(host, chats, seed=1), [], host.model.forward
+
+    def counted(**given):
+        sizes.append(len(given["input_ids"]))
+        return run(**given)
+
+    monkeypatch.setattr(host.model, "forward", counted)
+    monkeypatch.setattr("mechanism.device.free_bytes", lambda _device: 0)
+    assert replies(host, chats, seed=1) == plain
+    assert set(sizes) == {1}
+
+
+def test_replies_that_run_out_of_memory_are_made_by_fewer_at_once(monkeypatch):
+    host, chats = tiny_host("qwen3"), [*CHATS, *CHATS]
+    plain, least, told, run = replies(host, chats, seed=1), 1, [], host.model.forward
+
+    def scarce(**given):
+        if len(given["input_ids"]) > least:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(**given)
+
+    monkeypatch.setattr(host.model, "forward", scarce)
+    assert replies(host, chats, seed=1, on_progress=lambda *at: told.append(at)) == plain
+    assert told == [(done, 6) for done in range(1, 7)]
+    least = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        replies(host, chats, seed=1)
+
+
+def test_a_long_chat_takes_no_room_from_a_short_one(monkeypatch):
+    host = tiny_host("qwen3")
+    plain = replies(host, CHATS, temperature=0, most=12)
+    longest = max(len(host.template.split(chat, generation_prompt=True).ids) for chat in CHATS)
+    monkeypatch.setattr(host, "context", longest + 2)
+    cut = replies(host, CHATS, temperature=0, most=12)
+    assert (cut[0], cut[2]) == (plain[0], plain[2])
+    assert cut[1] == replies(host, CHATS, temperature=0, most=2)[1] != plain[1]
+
+
+def test_a_model_whose_logits_are_no_numbers_is_refused(monkeypatch):
+    host, head = tiny_host("qwen3"), tiny_host("qwen3").model.lm_head
+    hook = head.register_forward_hook(lambda _module, _inputs, output: output * torch.nan)
+    try:
+        with pytest.raises(TraceError, match="its logits are not finite"):
+            replies(host, CHATS)
+    finally:
+        hook.remove()
+
+
 @pytest.mark.parametrize("kind", ["qwen3", "gemma3_text", "gpt_oss"])
 def test_means_are_of_block_outputs_at_the_content_tokens_of_the_reply(kind):
     host = tiny_host(kind)

@@ -180,3 +180,16 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path):
         assert done.exit_code == 2, arguments
         assert said in done.output
     assert run(path, "--doses", "0,1", "--model", "organism").exit_code == 2
+
+
+def test_a_device_without_memory_is_an_error_in_words(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("mechanism.hypotheses.tested.hypotheses_tested", full)
+    a_space(heaps()).save(tmp_path / "space.safetensors")
+    for more in ([], ["--report", tmp_path / "report"]):
+        told = run(tmp_path / "space.safetensors", *more)
+        assert told.exit_code != 0
+        assert "a device has no memory left.\nExpected: a smaller --dtype or model" in told.output
+        assert ("what was answered stays" in told.output) == bool(more)

@@ -188,6 +188,8 @@ def test(
     if model is None and (given := _for_models_only(asked)):
         raise TraceError(given, "it is given, but no model is asked", "--model as well")
     with mechanism_extra("individuate space test"):
+        import torch
+
         from individuation.outcomes.text import show
         from individuation.recording.steps import Steps
     kept = (
@@ -199,6 +201,9 @@ def test(
     except KeyboardInterrupt:
         click.echo(f"Stopped.{kept}", err=True)
         context.exit(_INTERRUPTED)
+    except torch.OutOfMemoryError as error:
+        expected = "a smaller --dtype or model" + ("" if report is None else "; what was answered stays")
+        raise TraceError(model or space, "a device has no memory left", expected) from error
     if format_ == "json":
         told = {**outcome.to_dict(), "discrete": discrete}
         click.echo(json.dumps(told, ensure_ascii=False, indent=1, allow_nan=False))
