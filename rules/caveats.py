@@ -80,20 +80,20 @@ def _of_regions(stages: StageTable, verdict: Verdict, discreteness: bool) -> Ite
         if regions.untested:
             yield (
                 f"whether the regions of space {', '.join(regions.untested)} are discrete was not tested "
-                f"(Hypothesis 3, §3.3)"
+                f"(Hypothesis 3, §3.3), or could not be told"
             )
         elif not regions.continuous and "stated" in regions.basis:
             yield "regions are as stated in the trace; nothing in it shows that they are discrete (Hypothesis 3, §3.3)"
 
 
 def not_discrete(view: View, stages: StageTable) -> str | None:
-    """What has to be said before a count of regions: that a test showed them not to be discrete; else None."""
+    """What has to be said before a count of regions: that they did not pass the test; else None."""
     spaces = stages.regions.continuous
     if not spaces or "discreteness" not in view.rests_on:
         return None
     return (
-        f"the regions of space {', '.join(spaces)} were shown not to be discrete (Hypothesis 3 fails): "
-        "a view that counts regions is then less apt than the simulator view (§3.3)"
+        f"the regions of space {', '.join(spaces)} were not shown to be discrete: they did not pass the test of "
+        "Hypothesis 3; where it fails, a view that counts regions is less apt than the simulator view (§3.3)"
     )
 
 

@@ -274,22 +274,22 @@ def test_a_count_of_regions_that_failed_hypothesis_3_says_so_first(tmp_path, run
     world["labellings"]["found"]["spaces"]["mixed"] = {**SPACE, "discrete": False}
     (tmp_path / "w.json").write_text(json.dumps(world))
     shown = run("count", tmp_path / "w.json", "--view", "model-persona").stdout
-    first = "First: the regions of space mixed were shown not to be discrete"
+    first = "First: the regions of space mixed were not shown to be discrete"
     assert shown.index(first) < shown.index("model-persona: 1-2 minds (2 as labelled)")
     assert "the range comes first" in shown
     overview = run("count", tmp_path / "w.json").stdout
     assert overview.index("First: ") < overview.index("virtual-instance")
-    assert overview.count("were shown not to be discrete (Hypothesis 3 fails)") == 1
+    assert overview.count("were not shown to be discrete: they did not pass the test") == 1
     for command in ("compare", "sensitivity"):
         assert first in run(command, tmp_path / "w.json").stdout
     asked = run("sensitivity", tmp_path / "w.json", "--view", "model-persona", "--format", "json").stdout
     assert first.removeprefix("First: ") in json.loads(asked)["caveats"][0]
     data = json.loads(run("count", tmp_path / "w.json", "--view", "model-persona", "--format", "json").stdout)
-    assert "shown not to be discrete" in data["caveats"][0]
+    assert "not shown to be discrete" in data["caveats"][0]
     page = tmp_path / "w.html"
     assert run("report", tmp_path / "w.json", "-o", page).exit_code == 0
     text = page.read_text(encoding="utf-8")
-    assert text.index("shown not to be discrete") < text.index("Minds under each view")
+    assert text.index("not shown to be discrete") < text.index("Minds under each view")
 
 
 def a_world_of_ranges():

@@ -295,7 +295,7 @@ def discrete(value):
         (trace(A), "model-persona", {}, ["regions are as stated in the trace; nothing in it shows"]),
         (trace(AT, spaces=SPACE), "model-persona", {}, ["discrete was not tested (Hypothesis 3"]),
         (trace(AT, spaces=discrete(True)), "model-persona", {}, []),
-        (trace(AT, spaces=discrete(False)), "model-persona", {}, ["shown not to be discrete"]),
+        (trace(AT, spaces=discrete(False)), "model-persona", {}, ["not shown to be discrete"]),
         (
             trace({**AT, "at": {"x": 0}}, spaces=SPACE),
             "instance-persona",

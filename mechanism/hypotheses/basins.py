@@ -1,21 +1,25 @@
 """Hypothesis 3, the part that needs the model (§3.3): are regions of persona space basins?
 
 *Privileged*: conversations that begin in many ways end up in the region. *Sticky*: a reply in it is followed by another
-one, though nobody presses. Each is held against what would be seen if regions were no more than lines on a map.
+one, though nobody presses. Each is held against what would be seen if regions were no more than lines on a map. What
+could not be told is None.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 
 from mechanism.hypotheses.bench import Bench
-from mechanism.hypotheses.courses import Course
+from mechanism.hypotheses.courses import Course, Start
+from mechanism.hypotheses.verdicts import all_hold
 from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
-from mechanism.statistics import RESAMPLES, mean, share
+from mechanism.statistics import RESAMPLES, bootstrap, mean, share
 
 SOURCE = "§3.3, Hypothesis 3"
 
@@ -25,19 +29,26 @@ LEAST_STARTS = 3
 LEAST_KINDS = 2
 """A region is privileged where so many starts, of so many kinds, lead to it."""
 LEAST_STAY = 0.5
-"""A region is sticky where the share that stays is surely above this (the lower end of its interval)."""
+"""A region is sticky where the share that stays is surely above this (the lower end of its interval), and is not where
+it is surely below (the upper end)."""
 ALPHA = 0.05
 LEAST_PAIRS = 8
 """Fewer replies than this in a region, with one after them, say nothing."""
 
 _DRAWS = 4000
+_CONTINUA, _POINTS_EACH = 400, 250
+
+Verdicts = dict[str, bool | None]
+"""By region."""
+_Pair = tuple[int, str | None, str | None]
 
 
-def privileged(bench: Bench, courses: Sequence[Course]) -> tuple[Part, dict[str, bool]]:
-    """Which regions are reached from many starts; by region whether it is privileged.
+def privileged(bench: Bench, courses: Sequence[Course]) -> tuple[Part, Verdicts]:
+    """Which regions are reached from many starts, and by more conversations than one continuum would bring there.
 
-    Held against a continuum: points drawn from one normal distribution with the mean and covariance of the last
-    replies, and how many of them the same regions would hold.
+    Not privileged is a region that too few starts lead to, though so many conversations began in each that it would
+    have been seen. The continuum is one normal distribution with the mean and covariance of the last replies; it is
+    made anew for each resample of whole starts, and its share in the region is taken from the share that ended there.
     """
     starts = list(dict.fromkeys(course.start for course in courses))
     ends = {
@@ -45,20 +56,27 @@ def privileged(bench: Bench, courses: Sequence[Course]) -> tuple[Part, dict[str,
         for start in starts
     }
     regions = list(bench.space.regions)
-    held: dict[str, bool] = {}
-    findings = []
-    for region in regions:
+    held: Verdicts = {}
+    findings, untold = [], []
+    for number, region in enumerate(regions):
         leading = [start for start in starts if ends[start].count(region) >= REACHED * len(ends[start])]
-        kinds = list(dict.fromkeys(start.kind for start in leading))
-        held[region] = len(leading) >= LEAST_STARTS and len(kinds) >= LEAST_KINDS
+        more = _more_than_a_continuum(bench, courses, region, bench.seed + number)
+        reached = _reached(starts, ends, region, leading)
+        held[region] = False if reached is False else all_hold([reached, more.above(0) or None])
+        if held[region] is None:
+            untold.append(
+                f"{region} ({'too few starts, or conversations from each' if reached is None else _why(more)})"
+            )
         some = f" ({', '.join(start.name for start in leading[:4])}{', …' if len(leading) > 4 else ''})"
+        inside = sum(each.count(region) for each in ends.values()) / max(len(courses), 1)
         findings.append(
             Finding(
                 f"privileged: {region}",
-                f"The region {region} is reached from {len(leading)} of {len(starts)} starts, of {len(kinds)} kinds"
-                f"{some if leading else ''}.",
-                Estimate(float(len(leading)), n=len(starts), how="starts"),
-                f"asked: {LEAST_STARTS} starts of {LEAST_KINDS} kinds",
+                f"The region {region} is reached from {len(leading)} of {len(starts)} starts, of "
+                f"{_kinds(leading)} kinds{some if leading else ''}. {inside:.0%} of conversations end in it; of "
+                f"points of one normal distribution of the same mean and spread, {max(inside - more.value, 0):.0%}.",
+                more,
+                f"one normal distribution; asked, too: {LEAST_STARTS} starts of {LEAST_KINDS} kinds",
                 passed=held[region],
                 source=SOURCE,
             )
@@ -88,24 +106,80 @@ def privileged(bench: Bench, courses: Sequence[Course]) -> tuple[Part, dict[str,
         for start in starts
     ]
     table = Table("Where conversations end, by how they began (shares)", columns, rows)
-    return Part((*findings, *_drawn_in(courses)), (table,), (_ends_plot(bench, courses),)), held
+    findings = [*findings, *_drawn_in(courses)]
+    return Part(tuple(findings), (table,), (_ends_plot(bench, courses),), _untold("privileged", untold)), held
 
 
-def sticky(bench: Bench, courses: Sequence[Course]) -> tuple[Part, dict[str, bool]]:
+def _reached(
+    starts: Sequence[Start], ends: dict[Start, list[str | None]], region: str, leading: Sequence[Start]
+) -> bool | None:
+    """Whether enough starts lead to a region; None where more might, had more conversations begun there."""
+
+    def enough(some: Sequence[Start]) -> bool:
+        return len(some) >= LEAST_STARTS and _kinds(some) >= LEAST_KINDS
+
+    might = [
+        start for start in starts if share(ends[start].count(region), len(ends[start])).above(REACHED) is not False
+    ]
+    if enough(leading):
+        return True
+    return False if enough(starts) and not enough(might) else None
+
+
+def _kinds(starts: Sequence[Start]) -> int:
+    return len({start.kind for start in starts})
+
+
+def _more_than_a_continuum(bench: Bench, courses: Sequence[Course], region: str, seed: int) -> Estimate:
+    """The share of conversations that end in a region, minus that of points of one normal distribution like their ends.
+
+    That it is below shows nothing: of regions that divide the whole space, not all can hold more than a continuum does.
+    """
+    some = [course for course in courses if len(course.points)]
+    inside = np.array([course.regions[-1] == region for course in some], float)
+    if not len(some) or not 0 < inside.mean() < 1:
+        # Nothing varies, so resampling would show no spread.
+        return Estimate(float("nan") if not len(some) else 0.0, n=len(some), how="no interval: all ended alike")
+    dice = np.random.default_rng(seed)
+
+    def excess(rows: NDArray[np.float64], draws: int = _POINTS_EACH) -> float:
+        drawn = _like(rows[np.isfinite(rows).all(axis=1), 1:], draws, dice)
+        held = np.mean([each == region for each in bench.regions(drawn)]) if len(drawn) else np.nan
+        return float(rows[:, 0].mean() - held)
+
+    rows = np.column_stack([inside, np.array([course.points[-1] for course in some])])
+    groups = [course.start for course in some]
+    found = bootstrap(excess, rows, groups=groups, seed=seed, resamples=_CONTINUA)
+    return replace(found, value=excess(rows, _DRAWS))
+
+
+def _why(more: Estimate) -> str:
+    if more.low is None:
+        return more.how or "no interval"
+    return "a continuum might bring as many there"
+
+
+def _untold(what: str, regions: Sequence[str]) -> tuple[str, ...]:
+    return (f"Whether these regions are {what} could not be told: {'; '.join(regions)}.",) if regions else ()
+
+
+def sticky(bench: Bench, courses: Sequence[Course]) -> tuple[Part, Verdicts]:
     """How often a reply in a region is followed by another one in it; by region whether it is sticky.
 
     Only replies without pressure count, in conversations without a system prompt that would go on calling for the
-    persona. Held against replies that owe nothing to the one before: the following replies are shuffled.
+    persona. Held against replies that owe nothing to the one before: the following replies are shuffled. Where nearly
+    all replies are in the region whatever came before, that shows nothing, and it is not told.
     """
     without = [course for course in courses if not course.prompted]
     pairs = _pairs(without)
     with_prompt = _pairs([course for course in courses if course.prompted])
-    held: dict[str, bool] = {}
-    findings, rows = [], []
+    held: Verdicts = {}
+    findings, rows, untold = [], [], []
     for number, region in enumerate(bench.space.regions):
         stay, p = _stays(pairs, region, bench.seed + number)
         if stay is None:
-            held[region] = False
+            held[region] = None
+            untold.append(f"{region} (too few replies in it)")
             told = (
                 f"The region {region} was reached by too few replies to tell whether it is sticky (fewer than "
                 f"{LEAST_PAIRS} with another after them)."
@@ -113,7 +187,9 @@ def sticky(bench: Bench, courses: Sequence[Course]) -> tuple[Part, dict[str, boo
             findings.append(Finding(f"sticky: {region}", told, source=SOURCE))
             continue
         base = sum(after == region for _, _, after in pairs) / len(pairs)
-        held[region] = bool(stay.low is not None and stay.low > LEAST_STAY and p <= ALPHA)
+        held[region] = _is_sticky(stay, p)
+        if held[region] is None:
+            untold.append(f"{region} ({_why_not_told(pairs, region, stay)})")
         entered = [after == region for _, before, after in pairs if before != region]
         back = _came_back(without, region)
         told = (
@@ -139,10 +215,38 @@ def sticky(bench: Bench, courses: Sequence[Course]) -> tuple[Part, dict[str, boo
         ),
         rows,
     )  # fmt: skip
-    return Part(tuple(findings), (table,) if rows else (), (_stay_plot(bench, without),)), held
+    tables = (table,) if rows else ()
+    return Part(tuple(findings), tables, (_stay_plot(bench, without),), _untold("sticky", untold)), held
 
 
-def _pairs(courses: Sequence[Course]) -> list[tuple[int, str | None, str | None]]:
+def _is_sticky(stay: Estimate, p: float) -> bool | None:
+    if stay.below(LEAST_STAY):
+        return False
+    return True if stay.above(LEAST_STAY) and p <= ALPHA else None
+
+
+def _why_not_told(pairs: Sequence[_Pair], region: str, stay: Estimate) -> str:
+    if stay.low is None:
+        return "replies in it come from too few conversations"
+    if _least_p(pairs, region) > ALPHA:
+        return "nearly all replies are in it, so they could not stay more often than if shuffled"
+    if not stay.above(LEAST_STAY):
+        return f"the interval of the share that stays holds {LEAST_STAY:.0%}"
+    return "replies in it do not surely stay more often than if shuffled"
+
+
+def _least_p(pairs: Sequence[_Pair], region: str) -> float:
+    """The least p that shuffling could give: that of as many staying as there are following replies in the region.
+
+    >>> _least_p([(0, "a", "a")] * 99 + [(0, "b", "a")], "a"), _least_p([(0, "a", "a")] * 8 + [(0, "b", "b")] * 8, "a")
+    (1.0, 7.77...e-05)
+    """
+    here = sum(before == region for _, before, _ in pairs)
+    after = sum(after == region for _, _, after in pairs)
+    return float(hypergeom.sf(min(here, after) - 1, len(pairs), after, here))
+
+
+def _pairs(courses: Sequence[Course]) -> list[_Pair]:
     """Conversation, region, and region of the reply after it; among replies without pressure."""
     return [
         (number, before, after)
@@ -151,9 +255,7 @@ def _pairs(courses: Sequence[Course]) -> list[tuple[int, str | None, str | None]
     ]
 
 
-def _stays(
-    pairs: Sequence[tuple[int, str | None, str | None]], region: str, seed: int
-) -> tuple[Estimate | None, float]:
+def _stays(pairs: Sequence[_Pair], region: str, seed: int) -> tuple[Estimate | None, float]:
     stayed = np.array([after == region for _, before, after in pairs if before == region], float)
     if len(stayed) < LEAST_PAIRS:
         return None, 1.0
@@ -230,13 +332,15 @@ def free_points(courses: Sequence[Course]) -> tuple[NDArray[np.float64], list[in
 
 
 def _continuum(bench: Bench, points: NDArray[np.float64]) -> float:
-    points = points[np.isfinite(points).all(axis=1)]
+    drawn = _like(points[np.isfinite(points).all(axis=1)], _DRAWS, np.random.default_rng(bench.seed))
+    return float(np.mean([region is not None for region in bench.regions(drawn)])) if len(drawn) else float("nan")
+
+
+def _like(points: NDArray[np.float64], draws: int, dice: np.random.Generator) -> NDArray[np.float64]:
+    """Points of one normal distribution with the mean and covariance of those given; none for fewer than two."""
     if len(points) < 2:
-        return float("nan")
-    dice = np.random.default_rng(bench.seed)
-    covariance = np.atleast_2d(np.cov(points, rowvar=False))
-    drawn = dice.multivariate_normal(points.mean(axis=0), covariance, _DRAWS)
-    return float(np.mean([region is not None for region in bench.regions(drawn)]))
+        return points[:0]
+    return dice.multivariate_normal(points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False)), draws)
 
 
 def _ends_plot(bench: Bench, courses: Sequence[Course]) -> Plot:

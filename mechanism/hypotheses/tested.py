@@ -7,7 +7,7 @@ the course of conversations (the part of H3 that says what a basin does) come in
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,12 +19,20 @@ from mechanism.hypotheses.basins import free_points, privileged, sticky
 from mechanism.hypotheses.bench import Bench, settings_of
 from mechanism.hypotheses.courses import Course, courses_of
 from mechanism.hypotheses.dimension import LEAST_ROLES, dimension
-from mechanism.hypotheses.discreteness import LEAST_POINTS, MOST_POINTS, discreteness
+from mechanism.hypotheses.discreteness import (
+    LEAST_GROUPS,
+    LEAST_POINTS,
+    LEAST_SHARE,
+    LEAST_SIDE,
+    MOST_POINTS,
+    discreteness,
+)
 from mechanism.hypotheses.gate import gated
 from mechanism.hypotheses.gateway import axes_to_steer, layer_profile, start_for, steered_across_contexts
 from mechanism.hypotheses.placing import regions_at
 from mechanism.hypotheses.probing import persona_on_user_turns, probed_across_personas
 from mechanism.hypotheses.pushes import pushed
+from mechanism.hypotheses.verdicts import all_hold
 from mechanism.organism import ORGANISM_CAVEAT, is_organism
 from mechanism.outcome import Finding, Outcome, Part
 from mechanism.space import PersonaSpace
@@ -34,10 +42,11 @@ HYPOTHESES = ("H1", "H2", "H3")
 
 RULE = (
     "discrete: the points fall in separate basins, no two regions of the space in the same one, and, where the model "
-    "could be asked, every region is privileged (reached from many starts) and sticky (replies in it stay without "
-    "pressure)"
+    "could be asked, every region is privileged (reached from many starts, and by more conversations than one "
+    "continuum would bring there) and sticky (replies in it stay without pressure). Not discrete: no separate basins "
+    "were found, or one of these clearly fails. Not told: one of these could not be told, and none fails"
 )
-"""When a space's regions count as discrete."""
+"""When a space's regions count as discrete, when they do not, and when neither is said."""
 
 
 class Points(NamedTuple):
@@ -49,8 +58,8 @@ class Points(NamedTuple):
 
 
 class Tested(NamedTuple):
-    """What came of it. `discrete`: what the space's field becomes (`RULE`); None: not told. `summary` (JSON) is kept
-    in the space.
+    """What came of it. `discrete`: what the space's field becomes (`RULE`); None: not tested, or it could not be told.
+    `summary` (JSON) is kept in the space.
     """
 
     outcome: Outcome
@@ -185,8 +194,8 @@ def _regions(
         else f"{len(points.values):,} points ({points.source}) show no separate basins: one continuum explains them"
     )
     caveats = [*sampled, _about_points(points)]
-    shared = _in_one_basin(space, points, static.labels) if basins else []
-    discrete = basins and not shared
+    shared, few = _in_one_basin(space, points, static.labels) if basins else ([], [])
+    discrete = all_hold([basins, not shared, None if few else True])
     if shared:
         told += "".join(f", with no valley between {' and '.join(regions)}" for regions in shared)
         caveats[:0] = [
@@ -194,16 +203,19 @@ def _regions(
             "so counts that tell them apart are not borne out."
             for regions in shared
         ]
+    if few:
+        told += f"; too few of them are in {', '.join(few)} to tell whether it is a basin of its own"
+        caveats.insert(
+            0,
+            f"Whether these regions are basins of their own could not be told: {', '.join(few)}. Too few of the points "
+            "are in them.",
+        )
     if courses and bench is not None:
         reached, kept = privileged(bench, courses), sticky(bench, courses)
         parts += [reached[0], kept[0], pushed(bench, courses), gated(bench, _that_start(bench, axes))]
-        lacking = [
-            f"not {what}: {', '.join(failed)}"
-            for what, (_, held) in (("privileged", reached), ("sticky", kept))
-            if (failed := [region for region in space.regions if not held[region]])
-        ]
-        discrete = discrete and not lacking
-        told += "; " + ("; ".join(lacking) if lacking else "every region is privileged and sticky")
+        asked = {"privileged": reached[1], "sticky": kept[1]}
+        discrete = all_hold([discrete, *(held for each in asked.values() for held in each.values())])
+        told += "; " + ("; ".join(_lacking(asked)) or "every region is privileged and sticky")
         caveats.append(
             "Which starts lead to a region depends on the starts that were tried; those that aim at it count."
         )
@@ -215,15 +227,39 @@ def _regions(
     return Part.joined([Part((verdict,), caveats=tuple(caveats)), *parts]), discrete
 
 
-def _in_one_basin(space: PersonaSpace, points: Points, labels: NDArray[np.intp]) -> list[list[str]]:
-    """Regions whose points are mostly in the same basin as those of another."""
+def _lacking(asked: Mapping[str, Mapping[str, bool | None]]) -> list[str]:
+    """What regions are not, and what could not be told of them, in words.
+
+    >>> _lacking({"sticky": {"A": True, "B": None, "C": False}})
+    ['not sticky: C', 'not told whether sticky: B']
+    """
+    ways = ((False, "not"), (None, "not told whether"))
+    return [
+        f"{words} {what}: {', '.join(regions)}"
+        for what, held in asked.items()
+        for verdict, words in ways
+        if (regions := [region for region, each in held.items() if each is verdict])
+    ]
+
+
+def _in_one_basin(
+    space: PersonaSpace, points: Points, labels: NDArray[np.intp]
+) -> tuple[list[list[str]], list[str]]:  # fmt: skip
+    """Regions whose points are mostly in the same basin as those of another; and regions with fewer points, or points
+    of fewer groups, than a basin needs.
+    """
+    least = max(LEAST_SHARE * len(points.values), LEAST_SIDE)
     held: dict[int, list[str]] = {}
+    few = []
     names = regions_at(space, points.values)
     for region in space.regions:
-        there = labels[[name == region for name in names]]
-        if len(there):
-            held.setdefault(int(np.bincount(there).argmax()), []).append(region)
-    return [regions for regions in held.values() if len(regions) > 1]
+        there = [at for at, name in enumerate(names) if name == region]
+        groups = there if points.groups is None else {points.groups[at] for at in there}
+        if len(there) < least or len(groups) < LEAST_GROUPS:
+            few.append(region)
+        else:
+            held.setdefault(int(np.bincount(labels[there]).argmax()), []).append(region)
+    return [regions for regions in held.values() if len(regions) > 1], few
 
 
 def _not_too_many(points: Points, seed: int) -> tuple[Points, list[str]]:
