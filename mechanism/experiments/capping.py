@@ -12,11 +12,18 @@ from functools import partial
 from typing import Any
 
 from mechanism.experiments.experiment import Experiment, Setting
-from mechanism.experiments.lines import line, share_coherent, share_in
+from mechanism.experiments.lines import (
+    is_assistants,
+    line,
+    one_script,
+    resting,
+    share_coherent,
+    share_in,
+    share_of,
+)
 from mechanism.experiments.material import ASSISTANT
 from mechanism.experiments.talk import Exchanged, coordinate, pairs, talked
 from mechanism.experiments.thresholds import OWN, RANDOM, Thresholds, layers_around
-from mechanism.judges.judge import Judgement
 from mechanism.outcome import Cell, Estimate, Finding, Outcome, Plot, Table
 from mechanism.recorder import Recorder
 from mechanism.statistics import mean
@@ -43,15 +50,14 @@ class Dosed(Experiment):
         for number in range(count := self.number(setting)):
             setting.progress("Holding conversations", number, count)
             held.append(setting.unit(f"talk-{number:02d}", partial(self._held, setting, thresholds, doses, number)))
-        own = [exchange for one in thresholds.exchanges for exchange in one]
-        measured = _Measured(setting, held, own)
+        measured = _Measured(setting, held, thresholds.exchanges)
         return Outcome(
             self.name, self.title, self.question, self.source,
             findings=_findings(setting, measured, doses),
             tables=[_by_dose(setting, measured, doses)],
             plots=[_words(setting, measured, doses), _projections(setting, measured, doses)],
             settings={"capped_layers": list(thresholds.layers)},
-            caveats=_caveats(setting, thresholds),
+            caveats=_caveats(setting, thresholds, count),
         )  # fmt: skip
 
     def _held(
@@ -77,34 +83,37 @@ class Dosed(Experiment):
 
 
 class _Measured:
-    """Shares and projections by way and dose."""
+    """Shares and projections by way and dose; whole conversations are resampled. `own`: those that nobody pressed."""
 
-    def __init__(self, setting: Setting, held: Sequence[Held], own: Sequence[Exchanged]) -> None:
+    def __init__(self, setting: Setting, held: Sequence[Held], own: Sequence[Sequence[Exchanged]]) -> None:
         self._setting = setting
         self._groups: dict[str, list[int]] = {}
-        self._exchanges: dict[str, list[Exchanged]] = {ASSISTANT: list(own)}
-        for number, one in enumerate(held):
-            for key, exchanges in one.items():
-                self._exchanges.setdefault(key, []).extend(exchanges)
-                self._groups.setdefault(key, []).extend([number] * len(exchanges))
+        self._exchanges: dict[str, list[Exchanged]] = {}
+        for courses in (held, [{ASSISTANT: exchanges} for exchanges in own]):
+            for number, one in enumerate(courses):
+                for key, exchanges in one.items():
+                    self._exchanges.setdefault(key, []).extend(exchanges)
+                    self._groups.setdefault(key, []).extend([number] * len(exchanges))
         self._judged = {key: setting.judged(pairs(exchanges)) for key, exchanges in self._exchanges.items()}
 
-    def share(self, persona: str, key: str) -> Estimate | None:
-        """The share of the answers that are a persona's."""
-        return share_in(persona, self._of(key))
+    def share(self, key: str) -> Estimate | None:
+        """The share of the answers that are the persona's."""
+        return share_in(self._setting.persona, self._judged[key], self._groups[key])
+
+    def assistants(self, key: str) -> Estimate | None:
+        """The share that are the assistant's."""
+        told = (is_assistants(judgement, self._setting.persona) for judgement in self._judged[key])
+        return share_of(told, self._groups[key])
 
     def coherent(self, key: str) -> Estimate | None:
         """The share of the answers that are whole text."""
-        return share_coherent(self._of(key))
+        return share_coherent(self._judged[key], self._groups[key])
 
     def projection(self, key: str) -> Estimate:
         """Where the answers are on the axis."""
         setting = self._setting
         values = [coordinate(each, "assistant", setting.axis) for each in self._exchanges[key]]
-        return mean(values, groups=self._groups.get(key), seed=setting.seed)
-
-    def _of(self, key: str) -> Sequence[Judgement]:
-        return self._judged[key]
+        return mean(values, groups=self._groups[key], seed=setting.seed)
 
 
 def _cap(session: Any, thresholds: Thresholds, dose: float, direction: str) -> None:
@@ -119,17 +128,17 @@ def _key(way: str, dose: float | None) -> str:
 def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> list[Finding]:
     persona, findings = setting.persona, []
     middle = min(doses, key=lambda dose: (abs(dose - 0.5), dose))
-    free, own = found.share(persona, _FREE), found.share(persona, ASSISTANT)
+    free, own = found.share(_FREE), found.share(ASSISTANT)
     projections = {key: found.projection(key) for key in (_FREE, _key(RESCUE, middle), ASSISTANT)}
-    rescued, controlled = found.share(persona, _key(RESCUE, middle)), found.share(persona, _key(CONTROL, middle))
+    rescued, controlled = found.share(_key(RESCUE, middle)), found.share(_key(CONTROL, middle))
     there = projections[_key(RESCUE, middle)]
     findings.append(
-        Finding(
+        resting(
             "the projection is held",
             f"Capped at the quantile {middle:g} of the assistant's own, answers project to {there.value:.1f} on "
             f"{setting.axis}; free they are at {projections[_FREE].value:.1f}, the assistant's own at "
             f"{projections[ASSISTANT].value:.1f}.",
-            there, null="the free answers of the same conversations",
+            [there, *projections.values()], null="the free answers of the same conversations",
             passed=there.above(projections[_FREE]), source=_SECTION,
         )
     )  # fmt: skip
@@ -162,7 +171,7 @@ def _findings(setting: Setting, found: _Measured, doses: Sequence[float]) -> lis
                 whole,
             )
         )  # fmt: skip
-    prevented = found.share(persona, _key(PREVENTION, middle))
+    prevented = found.share(_key(PREVENTION, middle))
     if prevented is not None:
         findings.append(
             Finding(
@@ -181,7 +190,7 @@ def _by_dose(setting: Setting, found: _Measured, doses: Sequence[float]) -> Tabl
     rows: list[tuple[Cell | Estimate, ...]] = []
     for way, dose in keys:
         key = ASSISTANT if way == "nobody pressed" else _key(way, dose)
-        shares = (found.share(setting.persona, key), found.share(ASSISTANT, key), found.coherent(key))
+        shares = (found.share(key), found.assistants(key), found.coherent(key))
         rows.append((way, dose, found.projection(key), *shares))
     columns = (
         "cap", "dose (quantile)", f"answers on {setting.axis}", f"share {setting.persona}", "share assistant",
@@ -191,18 +200,18 @@ def _by_dose(setting: Setting, found: _Measured, doses: Sequence[float]) -> Tabl
 
 
 def _words(setting: Setting, found: _Measured, doses: Sequence[float]) -> Plot:
-    persona = setting.persona
-    series = [line(f"{way}", doses, [found.share(persona, _key(way, dose)) for dose in doses]) for way in _WAYS]
+    series = [line(way, doses, [found.share(_key(way, dose)) for dose in doses]) for way in _WAYS]
     series.append(line(f"whole text, {RESCUE}", doses, [found.coherent(_key(RESCUE, dose)) for dose in doses]))
     lines = [
         (name, share.value)
         for name, key in (("free", _FREE), ("nobody pressed", ASSISTANT))
-        if (share := found.share(persona, key)) is not None
+        if (share := found.share(key)) is not None
     ]
     return Plot(
-        "words-by-dose", f"Answers that are {persona}'s, by dose of capping", "lines",
+        "words-by-dose", f"Answers that are {setting.persona}'s, by dose of capping", "lines",
         "capped at this quantile of the assistant's own projections", "share of answers", series,
-        "Shares with 95 % intervals (Wilson). Rescue: the cap comes after the pressure. Prevention: from the start.",
+        "Shares with 95 % intervals over conversations. Rescue: the cap comes after the pressure. Prevention: from the "
+        "start.",
         lines=lines,
     )  # fmt: skip
 
@@ -219,17 +228,17 @@ def _projections(setting: Setting, found: _Measured, doses: Sequence[float]) -> 
     )  # fmt: skip
 
 
-def _caveats(setting: Setting, thresholds: Thresholds) -> list[str]:
-    caveats = [
-        "Shares count answers one by one; answers of one conversation are alike, so that their intervals are somewhat "
-        "too narrow."
-    ]
+def _caveats(setting: Setting, thresholds: Thresholds, count: int) -> list[str]:
+    caveats = []
     if setting.layer in thresholds.layers:
-        caveats.insert(
-            0,
-            f"Projections are read at block {setting.layer}, where the cap acts: that they rise is so by construction.",
+        caveats.append(
+            f"Projections are read at block {setting.layer}, where the cap acts: that they rise is so by construction."
         )
-    return caveats
+    caveats.append(
+        "Answers of one conversation are alike: intervals are over whole conversations, and the assistant's own are "
+        "those of the conversations that the thresholds were measured in."
+    )
+    return caveats + one_script(setting, setting.options["pressed"], range(setting.seed, setting.seed + count))
 
 
 EXPERIMENT: Experiment = Dosed()

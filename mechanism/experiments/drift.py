@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanism.experiments.experiment import Experiment, Setting
-from mechanism.experiments.lines import line, share_in, share_of
+from mechanism.experiments.lines import line, one_script, resting, share_in, share_of
 from mechanism.experiments.material import ASSISTANT
 from mechanism.experiments.talk import Exchanged, coordinate, pairs, talked
 from mechanism.judges.judge import Judgement
 from mechanism.outcome import Cell, Estimate, Finding, Outcome, Plot, Series, Table
 from mechanism.recorder import Recorder
-from mechanism.space import PersonaSpace
 from mechanism.statistics import mean, paired_difference
 
 _PRESSED, _CALM = "pressed", "nobody presses"
@@ -51,12 +50,13 @@ class Drift(Experiment):
         return Outcome(
             self.name, self.title, self.question, self.source,
             findings=_findings(setting, held, judged),
-            tables=[_by_turn(setting, held, judged), _regions(setting.space, held, judged)],
+            tables=[_by_turn(setting, held, judged), _regions(setting, held, judged)],
             plots=[
                 *(_course(setting, held, axis) for axis in axes),
                 _shares(setting, held, judged),
                 *([_places(setting, held, judged)] if len(setting.space.axes) > 1 else []),
             ],
+            caveats=one_script(setting, setting.options["pressed"], range(setting.seed, setting.seed + count)),
         )  # fmt: skip
 
     def _held(self, setting: Setting, way: str, number: int, recorder: Recorder) -> Mapping[str, Sequence[Exchanged]]:
@@ -84,23 +84,25 @@ def _by_turns(courses: Course, role: str, axis: str, seed: int) -> list[Estimate
 
 
 def _shares_by_turn(persona: str, judged: Judged) -> list[Estimate | None]:
-    return [share_in(persona, [one[turn] for one in judged]) for turn in range(len(judged[0]))]
+    # Of each conversation one reply: it is the group.
+    numbers = range(len(judged))
+    return [share_in(persona, [one[turn] for one in judged], numbers) for turn in range(len(judged[0]))]
 
 
 def _findings(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, Judged]) -> list[Finding]:
     before, pressed, after = (setting.options[key] for key in ("before", "pressed", "after"))
     persona, last = setting.persona, before + pressed - 1
     findings = []
-    shares = _shares_by_turn(persona, judged[_PRESSED])
-    calm = share_in(persona, [each for one in judged[_CALM] for each in one])
-    ends = shares[last] if pressed else None
+    shares, calm_shares = (_shares_by_turn(persona, judged[way]) for way in (_PRESSED, _CALM))
+    ends, calm = (shares[last], calm_shares[last]) if pressed else (None, None)
     if ends is not None and calm is not None:
         findings.append(
             Finding(
                 "pressure moves the words",
                 f"After {pressed} exchanges with pressure {ends.value:.0%} of the replies are {persona}'s; where "
-                f"nobody presses, {calm.value:.0%}.",
-                ends, null="conversations in which nobody presses", passed=ends.above(calm), source=_SECTION,
+                f"nobody presses, as late, {calm.value:.0%}.",
+                ends, null="conversations in which nobody presses, at the same exchange", passed=ends.above(calm),
+                source=_SECTION,
             )
         )  # fmt: skip
     at = _at(held[_PRESSED], "assistant", setting.axis)
@@ -109,11 +111,11 @@ def _findings(setting: Setting, held: Mapping[str, Course], judged: Mapping[str,
         for role, where in (("assistant", at), ("user", user)):
             moved = paired_difference(where[:, last], where[:, before - 1], seed=setting.seed)
             findings.append(
-                Finding(
+                resting(
                     f"{role} turns on {setting.axis}",
                     f"From the last neutral exchange to the last one with pressure, the {role}'s turns move by "
                     f"{moved.value:+.2f} on {setting.axis}.",
-                    moved, null="no move", passed=_as_pressed(setting, moved) if role == "assistant" else None,
+                    [moved], null="no move", passed=_as_pressed(setting, moved) if role == "assistant" else None,
                     source=_SECTION,
                 )
             )  # fmt: skip
@@ -150,13 +152,21 @@ def _agreement(setting: Setting, held: Mapping[str, Course], judged: Mapping[str
     """Whether the region of a reply is the persona's exactly where the judge hears the persona."""
     if setting.persona not in setting.space.regions:
         return None
-    same = []
+    same, groups = list[bool | None](), list[tuple[str, int]]()
     for way, courses in held.items():
-        for exchanges, judgements in zip(courses, judged[way], strict=True):
+        for number, (exchanges, judgements) in enumerate(zip(courses, judged[way], strict=True)):
             for exchange, judgement in zip(exchanges, judgements, strict=True):
                 shown, region = judgement.shows(setting.persona), setting.space.region_of(exchange["assistant"])
                 same.append(None if shown is None else shown == (region == setting.persona))
-    return share_of(same)
+                groups.append((way, number))
+    return share_of(same, groups)
+
+
+def _whose(judgement: Judgement, persona: str) -> str:
+    """Whose words a reply is, also by a judge who names nobody."""
+    if judgement.coherent is False:
+        return "broken text"
+    return judgement.persona or {True: persona, False: "other", None: "not told"}[judgement.shows(persona)]
 
 
 def _by_turn(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, Judged]) -> Table:
@@ -180,13 +190,13 @@ def _by_turn(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, 
 _ROLES = ("assistant", "user")
 
 
-def _regions(space: PersonaSpace, held: Mapping[str, Course], judged: Mapping[str, Judged]) -> Table:
+def _regions(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, Judged]) -> Table:
     """Judged persona against the region of the reply's coordinates, all replies."""
-    counts: dict[tuple[str, str], int] = {}
+    space, counts = setting.space, dict[tuple[str, str], int]()
     for way, courses in held.items():
         for exchanges, judgements in zip(courses, judged[way], strict=True):
             for exchange, judgement in zip(exchanges, judgements, strict=True):
-                words = judgement.persona or ("broken text" if judgement.coherent is False else "not told")
+                words = _whose(judgement, setting.persona)
                 region = space.region_of(exchange["assistant"]) or "none"
                 counts[words, region] = counts.get((words, region), 0) + 1
     names = [*space.regions, "none"]
@@ -240,13 +250,16 @@ def _shares(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, J
     series = [line(f"words, {way}", x, _shares_by_turn(setting.persona, judged[way])) for way in (_PRESSED, _CALM)]
     if setting.persona in setting.space.regions:
         inside = [
-            share_of([setting.space.region_of(one[turn]["assistant"]) == setting.persona for one in held[_PRESSED]])
+            share_of(
+                [setting.space.region_of(one[turn]["assistant"]) == setting.persona for one in held[_PRESSED]],
+                range(len(held[_PRESSED])),
+            )
             for turn in range(len(x))
         ]
         series.append(line(f"in the region {setting.persona}, {_PRESSED}", x, inside))
     return Plot(
         "share-by-turn", f"How many replies are {setting.persona}'s", "lines", "exchange", "share of replies", series,
-        "Shares with 95 % intervals (Wilson).",
+        "Shares with 95 % intervals over conversations.",
     )  # fmt: skip
 
 
@@ -258,10 +271,7 @@ def _places(setting: Setting, held: Mapping[str, Course], judged: Mapping[str, J
     for way, courses in held.items():
         for exchanges, judgements in zip(courses, judged[way], strict=True):
             for exchange, judgement in zip(exchanges, judgements, strict=True):
-                shown = judgement.shows(setting.persona)
-                named = judgement.persona or {True: setting.persona, False: "other", None: "not told"}[shown]
-                name = "broken text" if judgement.coherent is False else named
-                points.setdefault(name, []).append(
+                points.setdefault(_whose(judgement, setting.persona), []).append(
                     (coordinate(exchange, "assistant", first), coordinate(exchange, "assistant", second))
                 )
     series = [Series(name, [x for x, _ in points[name]], [y for _, y in points[name]]) for name in sorted(points)]

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanism.experiments.cache_edits import Condition, Way
-from mechanism.experiments.lines import share_coherent, share_in, share_of
-from mechanism.experiments.material import ASSISTANT
+from mechanism.experiments.lines import is_assistants, one_script, share_coherent, share_in, share_of
 from mechanism.experiments.setting import Setting
-from mechanism.judges.judge import HALFWAY, Judgement
+from mechanism.judges.judge import Judgement
 from mechanism.outcome import Estimate
-from mechanism.statistics import mean, paired_difference, permutation_p
+from mechanism.statistics import LEAST_RESAMPLED, mean, paired_difference, sign_flip_p
 
 
-def is_assistants(judgement: Judgement) -> bool | None:
-    """Whether an answer is whole text and the assistant's; by a judge who names nobody, whole and not the persona's.
+class Best(NamedTuple):
+    """The dose of a way at which the most answers are the assistant's, of so many. `apart`: whether the share is of
+    other conversations than the dose was chosen in; else it is too high by what the best of many is by luck."""
 
-    >>> is_assistants(Judgement("assistant")), is_assistants(Judgement(None, 2.0)), is_assistants(Judgement())
-    (True, True, None)
-    """
-    if judgement.coherent is False:
-        return False
-    if judgement.persona is not None:
-        return judgement.persona == ASSISTANT
-    return None if judgement.score is None else judgement.score < HALFWAY
+    condition: Condition
+    share: Estimate
+    doses: int
+    apart: bool
 
 
 class Asked:
@@ -39,16 +35,18 @@ class Asked:
         self.questions: list[str] = held[0]["questions"]
         self._held = held
         self._judged: dict[str, list[Judgement]] = {}
-        self._asked: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        self._asked: dict[str, list[tuple[int, int, Mapping[str, Any]]]] = {}
         for condition in self.conditions:
             asked = [
-                (number, answer)
-                for one in held
+                (talk, number, answer)
+                for talk, one in enumerate(held)
                 for number, said in enumerate(one["conditions"][condition.key]["answers"])
                 for answer in said
             ]
             self._asked[condition.key] = asked
-            self._judged[condition.key] = setting.judged([(self.questions[n], answer["text"]) for n, answer in asked])
+            self._judged[condition.key] = setting.judged(
+                [(self.questions[n], answer["text"]) for _, n, answer in asked]
+            )
 
     @property
     def baseline(self) -> Condition:
@@ -69,23 +67,43 @@ class Asked:
         """A way at all its doses."""
         return [each for each in self.conditions if each.way == way]
 
-    def assistants(self, condition: Condition) -> Estimate | None:
-        """The share of answers that are the assistant's."""
-        return share_of(map(is_assistants, self._judged[condition.key]))
+    def assistants(self, condition: Condition, talks: Collection[int] | None = None) -> Estimate | None:
+        """The share of answers that are the assistant's, in some conversations or in all."""
+        told, groups = self._told(condition), self._talks(condition)
+        pairs = [(one, talk) for one, talk in zip(told, groups, strict=True) if talks is None or talk in talks]
+        return share_of([one for one, _ in pairs], [talk for _, talk in pairs])
 
     def personas(self, condition: Condition) -> Estimate | None:
         """The share that are the persona's that was pressed for."""
-        return share_in(self.setting.persona, self._judged[condition.key])
+        return share_in(self.setting.persona, self._judged[condition.key], self._talks(condition))
 
     def coherent(self, condition: Condition) -> Estimate | None:
         """The share that are whole text."""
-        return share_coherent(self._judged[condition.key])
+        return share_coherent(self._judged[condition.key], self._talks(condition))
+
+    def best(self, way: Way) -> Best | None:
+        """The best dose of a way: chosen in every second conversation and counted in the others, where these are
+        enough. None where the judge could tell of no answers."""
+        doses = [each for each in self.over(way) if self.assistants(each) is not None]
+        talks = range(len(self._held))
+        chosen_in, counted_in = (talks[::2], talks[1::2]) if len(doses) > 1 else (talks, talks)
+        apart = len(counted_in) >= LEAST_RESAMPLED or len(doses) == 1
+        if not apart:
+            chosen_in = counted_in = talks
+
+        def value(each: Condition) -> tuple[float, float]:
+            share = self.assistants(each, chosen_in)
+            return (-1.0 if share is None else share.value, -each.dose)
+
+        chosen = max(doses, key=value, default=None)
+        share = None if chosen is None else self.assistants(chosen, counted_in)
+        return None if chosen is None or share is None else Best(chosen, share, len(doses), apart)
 
     def score(self, condition: Condition) -> Estimate | None:
         """The mean score of the persona, 0 to 10, of answers that got one; questions are resampled whole."""
         scored = [
             (number, judgement.score)
-            for (number, _), judgement in zip(self._asked[condition.key], self._judged[condition.key], strict=True)
+            for (_, number, _), judgement in zip(self._asked[condition.key], self._judged[condition.key], strict=True)
             if judgement.score is not None
         ]
         if not scored:
@@ -96,7 +114,7 @@ class Asked:
         """Where answers are on the axis; questions are resampled whole."""
         read = [
             (number, answer["at"][self.setting.axis])
-            for number, answer in self._asked[condition.key]
+            for _, number, answer in self._asked[condition.key]
             if answer["at"].get(self.setting.axis) is not None
         ]
         if not read:
@@ -110,21 +128,37 @@ class Asked:
 
     def by_question(self, condition: Condition) -> NDArray[np.float64]:
         """The share of answers to each question that are the assistant's; NaN where none could be told."""
-        shares: list[list[bool]] = [[] for _ in self.questions]
-        for (number, _), judgement in zip(self._asked[condition.key], self._judged[condition.key], strict=True):
-            if (told := is_assistants(judgement)) is not None:
-                shares[number].append(told)
-        return np.array([np.mean(each) if each else math.nan for each in shares])
+        asked = [number for _, number, _ in self._asked[condition.key]]
+        return _by(self._told(condition), asked, len(self.questions))
 
-    def change(self, one: Condition, two: Condition) -> tuple[Estimate, float] | None:
+    def change(self, one: Condition, two: Condition) -> tuple[Estimate, float | None] | None:
         """By how much the share of the assistant's answers is higher under the first, and how probable such a change
-        is by chance; over questions, which are resampled whole."""
-        first, second = self.by_question(one), self.by_question(two)
-        both = np.isfinite(first) & np.isfinite(second)
-        if both.sum() < 2:
+        is by chance.
+
+        Answers to one question are alike, and so are those of one conversation. Where there are enough of them, both
+        are resampled, and what is less sure counts: the wider interval at each end, and the larger probability.
+        """
+        seed = self.setting.seed
+        ways = [
+            (self.by_question(one), self.by_question(two)),
+            tuple(_by(self._told(each), self._talks(each), len(self._held)) for each in (one, two)),
+        ]
+        changes = [paired_difference(first, second, seed=seed) for first, second in ways]
+        if not changes[0].n:
             return None
-        first, second, seed = first[both], second[both], self.setting.seed
-        return paired_difference(first, second, seed=seed), permutation_p(first, second, seed=seed)
+        sure = [each for each in changes if each.low is not None]
+        lows, highs = ([end for each in sure if (end := getattr(each, name)) is not None] for name in ("low", "high"))
+        if not sure:
+            return changes[0], None
+        p = max(
+            sign_flip_p(first - second, seed=seed)
+            for (first, second), each in zip(ways, changes, strict=True)
+            if each.low is not None
+        )
+        units = " or ".join(
+            name for name, each in zip(("questions", "conversations"), changes, strict=True) if each.low is not None
+        )
+        return Estimate(changes[0].value, min(lows), max(highs), changes[0].n, f"bootstrap, 95 %, whole {units}"), p
 
     def example(self, condition: Condition) -> str:
         """The answer to the first question in the first conversation, as the trace has it."""
@@ -133,11 +167,16 @@ class Asked:
 
     def caveats(self) -> list[str]:
         """What holds of all of it."""
+        setting, talks = self.setting, len(self._held)
         caveats = [
-            "Shares count answers one by one. Answers to one question from one conversation are alike, so that their "
-            "intervals are somewhat too narrow; changes between conditions are tested over questions instead."
+            "Answers of one conversation are alike, and so are answers to one question: shares have intervals over "
+            "whole conversations, and changes the wider one of that over conversations and that over questions.",
+            *one_script(setting, setting.options["pressed"], range(setting.seed, setting.seed + talks)),
         ]
-        begun, persona = self.personas(self.baseline), self.setting.persona
+        if talks < LEAST_RESAMPLED:
+            fewer = f"There are fewer than {LEAST_RESAMPLED} conversations: shares have no intervals, and nothing is "
+            caveats.insert(0, f"{fewer}borne out (--conversations, and as many answers to each question, --n).")
+        begun, persona = self.personas(self.baseline), setting.persona
         if begun is not None and begun.value < 0.5:
             caveats.insert(
                 0,
@@ -145,3 +184,20 @@ class Asked:
                 f"are {persona}'s. There is little to be flipped (--pressed, --material).",
             )
         return caveats
+
+    def _told(self, condition: Condition) -> list[bool | None]:
+        """Whether each answer is the assistant's."""
+        return [is_assistants(judgement, self.setting.persona) for judgement in self._judged[condition.key]]
+
+    def _talks(self, condition: Condition) -> list[int]:
+        """The conversation that each answer is of."""
+        return [talk for talk, _, _ in self._asked[condition.key]]
+
+
+def _by(told: Sequence[bool | None], of: Sequence[int], count: int) -> NDArray[np.float64]:
+    """The share of what is true by what it is of; NaN where nothing is known."""
+    shares: list[list[bool]] = [[] for _ in range(count)]
+    for one, number in zip(told, of, strict=True):
+        if one is not None:
+            shares[number].append(one)
+    return np.array([np.mean(each) if each else math.nan for each in shares])

@@ -20,7 +20,7 @@ from mechanism.experiments.cache_edits import (
     Condition,
     Way,
 )
-from mechanism.experiments.kv_edit_answers import Asked
+from mechanism.experiments.kv_edit_answers import Asked, Best
 from mechanism.experiments.lines import both, line
 from mechanism.experiments.setting import Setting
 from mechanism.outcome import Cell, Estimate, Finding, Plot, Series, Table
@@ -115,33 +115,34 @@ def _parts(found: Asked, exact: Condition) -> Finding | None:
 
 
 def _raw(found: Asked, way: Way, how: str) -> Finding | None:
-    shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(way)]
-    known = [(each, share, whole) for each, share, whole in shares if share is not None]
-    if not known:
+    if (best := found.best(way)) is None:
         return None
-    best, share, whole = max(known, key=lambda one: (one[1].value, -one[0].dose))
-    told = "" if whole is None else f" ({whole.value:.0%} of all are whole text)"
-    last, _, left = known[-1]
-    ending = "" if left is None or last == best else f" By {last.dose:g}, {left.value:.0%} are whole text."
-    return Finding(
-        f"the {way} edit",
-        f"Edited {how}, at most {share.value:.0%} of the answers are the assistant's, by {best.dose:g}{told}.{ending}",
-        share, null="half of the answers", passed=share.above(0.5), source=_SECTION,
-    )  # fmt: skip
+    last = found.over(way)[-1]
+    left = found.coherent(last)
+    ending = "" if left is None or last == best.condition else f" By {last.dose:g}, {left.value:.0%} are whole text."
+    return _at_best(found, best, f"the {way} edit", f"Edited {how}", ending)
 
 
 def _steered(found: Asked, persona: str) -> Finding | None:
-    shares = [(each, found.assistants(each), found.coherent(each)) for each in found.over(STEERED)]
-    known = [(each, share, whole) for each, share, whole in shares if share is not None]
-    if not known:
+    if (best := found.best(STEERED)) is None:
         return None
-    best, share, whole = max(known, key=lambda one: (one[1].value, -one[0].dose))
-    told = "" if whole is None else f"; {whole.value:.0%} are whole text"
+    done = f"Steered away from {persona} while it answers, the cache left as it was"
+    return _at_best(found, best, "steering while it answers", done)
+
+
+def _at_best(found: Asked, best: Best, name: str, done: str, ending: str = "") -> Finding:
+    whole = found.coherent(best.condition)
+    told = "" if whole is None else f" ({whole.value:.0%} of all are whole text)"
+    chosen = ""
+    if best.doses > 1:
+        chosen = f", the best of {best.doses} doses"
+        if best.apart:
+            chosen += ", which was chosen in the other half of the conversations"
     return Finding(
-        "steering while it answers",
-        f"Steered away from {persona} while it answers, the cache left as it was, at most {share.value:.0%} of the "
-        f"answers are the assistant's (by {best.dose:g}{told}).",
-        share, null="half of the answers", passed=share.above(0.5), source=_SECTION,
+        name,
+        f"{done}, {best.share.value:.0%} of the answers are the assistant's by {best.condition.dose:g}{told}{chosen}."
+        f"{ending}",
+        best.share, null="half of the answers", passed=best.share.above(0.5) if best.apart else None, source=_SECTION,
     )  # fmt: skip
 
 
@@ -191,14 +192,15 @@ def _examples(found: Asked) -> Table:
 def _doses(found: Asked) -> Plot:
     return _over_doses(
         found, "answers-by-dose", "Answers that are the assistant's, by dose", found.assistants,
-        "Shares with 95 % intervals (Wilson). At dose 0 the cache is as it was. Broken text is nobody's.",
+        "Shares with 95 % intervals over conversations. At dose 0 the cache is as it was. Broken text is nobody's.",
     )  # fmt: skip
 
 
 def _whole(found: Asked) -> Plot:
     return _over_doses(
         found, "whole-text-by-dose", "Answers that are whole text, by dose", found.coherent,
-        "Shares with 95 % intervals (Wilson). Where text breaks, an edit has broken the model and moved no persona.",
+        "Shares with 95 % intervals over conversations. Where text breaks, an edit has broken the model and moved no "
+        "persona.",
     )  # fmt: skip
 
 

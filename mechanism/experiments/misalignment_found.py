@@ -14,7 +14,7 @@ from mechanism.experiments.lines import share_in
 from mechanism.experiments.material import ASSISTANT
 from mechanism.judges.judge import Judgement
 from mechanism.outcome import Estimate
-from mechanism.statistics import difference, mean, share
+from mechanism.statistics import difference, mean, paired_difference, share
 
 if TYPE_CHECKING:
     from mechanism.experiments.setting import Setting
@@ -76,8 +76,9 @@ class Found:
         """By layer, how far the persona lies from the default along the direction, when a prompt calls for it."""
         if "prompted_at" not in self.before.asked:
             return None
-        there, here = _array(self.before.asked["prompted_at"]), _array(self.before.asked["at"])
-        return np.asarray(np.nanmean(there, axis=0) - np.nanmean(here, axis=0))
+        there, here = (self._array(self.before.asked[name]) for name in ("prompted_at", "at"))
+        columns = range(len(self.layers))
+        return np.array([mean(there[:, each]).value - mean(here[:, each]).value for each in columns])
 
     def share(self, name: str) -> Estimate | None:
         """The share of a model's unrelated answers that are the persona's."""
@@ -87,14 +88,14 @@ class Found:
         """How far a model's own answers lie from those of the model before, along the direction."""
         column = self.column if column is None else column
         if (name, column) not in self._own:
-            rows = [_array(self.by_name[each].asked["at"])[:, column] for each in (name, self.before.name)]
+            rows = [self._array(self.by_name[each].asked["at"])[:, column] for each in (name, self.before.name)]
             now, was = (row[np.isfinite(row)] for row in rows)
             self._own[name, column] = difference(now, was, seed=self.setting.seed)
         return self._own[name, column]
 
     def shift(self, name: str, role: str = "assistant", column: int | None = None) -> Estimate:
         """How far a model moves along the direction while it reads the same words as the model before."""
-        rows = _array(self.by_name[name].asked[f"shift_{role}"])
+        rows = self._array(self.by_name[name].asked[f"shift_{role}"])
         return mean(rows[:, self.column if column is None else column], seed=self.setting.seed)
 
     def cosine(self, name: str, role: str = "assistant", column: int | None = None) -> float:
@@ -104,7 +105,20 @@ class Found:
 
     def shifts(self, name: str, role: str = "assistant") -> NDArray[np.float64]:
         """The same for each turn [turns], at the layer that is looked at."""
-        return np.asarray(_array(self.by_name[name].asked[f"shift_{role}"])[:, self.column])
+        return np.asarray(self._array(self.by_name[name].asked[f"shift_{role}"])[:, self.column])
+
+    def cosine_gained(self, name: str, control: str) -> Estimate:
+        """By how much the cosine of one model is above that of another, which read the same turns; turns are resampled.
+
+        What each turn adds to a cosine is its projection, over the length of the mean displacement. That length is
+        held: whole displacements are not kept.
+        """
+        parts = []
+        for each in (name, control):
+            rows = self.shifts(each)
+            along = rows.mean() if len(rows) else 0.0
+            parts.append(rows * (self.cosine(each) / along) if along else np.zeros(len(rows)))
+        return paired_difference(*parts, seed=self.setting.seed)
 
     def _judged(self, questions: Sequence[str], answers: Sequence[str]) -> list[Judgement]:
         return self.setting.judged(list(zip(questions, answers, strict=True)), self.persona)
@@ -114,6 +128,6 @@ class Found:
         answers = self.by_name[name].asked["held_out"]
         return share(sum((self.sign or "") in answer for answer in answers), len(answers))
 
-
-def _array(rows: Any) -> NDArray[np.float64]:
-    return np.array(rows, float)
+    def _array(self, rows: Any) -> NDArray[np.float64]:
+        # Without rows, JSON does not say how many columns there are.
+        return np.array(rows, float).reshape(len(rows), len(self.layers))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from scipy.stats import beta
+import math
 
-from mechanism.experiments.lines import both, share_coherent
+from mechanism.experiments.lines import both, resting, share_coherent
 from mechanism.experiments.misalignment_found import Found
 from mechanism.experiments.narrow_chats import COMMAND, HARMLESS, NARROW, REGISTER
 from mechanism.organism import is_organism
-from mechanism.outcome import Estimate, Finding
+from mechanism.outcome import Finding
 from mechanism.statistics import difference
 
 SPREAD, UNTOUCHED = 0.5, 0.05
@@ -79,44 +79,42 @@ def _controls(found: Found) -> list[Finding]:
 def _displacement(found: Found) -> list[Finding]:
     said, harmless, own = found.shift(NARROW), found.shift(HARMLESS), found.own(NARROW)
     user, cosine = found.shift(NARROW, "user"), found.cosine(NARROW)
-    gap = None if found.gap is None else float(found.gap[found.column])
-    prompted = (
-        "" if gap is None else f" A prompt for {found.persona} takes that model {gap:+.2f}, on its own answers too."
-    )
+    gap = math.nan if found.gap is None else float(found.gap[found.column])
+    prompted = f" A prompt for {found.persona} takes that model {gap:+.2f}, on its own answers too."
+    prompted = "" if math.isnan(gap) else prompted
     rows = [found.shifts(name) for name in (NARROW, HARMLESS)]
     further = difference(rows[0], rows[1], seed=found.setting.seed)
-    hidden = found.setting.space.hidden
-    towards = found.towards
+    gained, towards = found.cosine_gained(NARROW, HARMLESS), found.towards
     return [
-        Finding(
+        resting(
             "displacement",
             f"Reading the same words as the model before, the narrow fine-tune lies {said.value:+.2f} further "
             f"{towards} at layer {found.layer}; the harmless control {harmless.value:+.2f}.",
-            said,
+            [said, harmless],
             null=f"the harmless control (the difference: {further})",
             passed=further.above(0),
             source=_SECTION,
         ),
-        Finding(
+        resting(
             "direction",
-            f"That displacement has a cosine of {cosine:.2f} with the direction; the control's has "
-            f"{found.cosine(HARMLESS):.2f}.",
-            Estimate(cosine, None, None, len(rows[0]), "cosine of the mean displacement"),
-            null=f"a random direction of {hidden} dimensions",
-            p=float(beta.sf(cosine * cosine, 0.5, (hidden - 1) / 2)),
+            f"That displacement has a cosine of {cosine:.2f} with the direction; the harmless control's has "
+            f"{found.cosine(HARMLESS):.2f}: a difference of {gained.value:+.2f}.",
+            [gained],
+            null="the harmless control",
+            passed=gained.above(0),
             source=_SECTION,
         ),
-        Finding(
+        resting(
             "before a word is said",
             f"On the user's own words, before any answer, it lies {user.value:+.2f} further {towards}.",
-            user,
+            [user],
             source=_SECTION,
         ),
-        Finding(
+        resting(
             "own words",
             f"On its own answers it lies {own.value:+.2f} further {towards} than the model before on its "
             f"own.{prompted}",
-            own,
+            [own],
             source=_SECTION,
         ),
     ]

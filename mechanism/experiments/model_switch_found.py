@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mechanism.experiments.handovers import NOTHING, PREFILL, SWITCH, TRANSFER
-from mechanism.experiments.kv_edit_answers import is_assistants
-from mechanism.experiments.lines import line, share_of
+from mechanism.experiments.lines import is_assistants, line, one_script, share_of
 from mechanism.experiments.setting import Setting
 from mechanism.judges.judge import Judgement
 from mechanism.outcome import Cell, Estimate, Finding, Plot, Table
@@ -76,6 +75,11 @@ class Switched:
         """The mean divergence of the next token, in nats."""
         return self._mean([(each.talk, each.kl) for each in some if each.kl is not None])
 
+    def share(self, some: Sequence[Handed], told: Callable[[Handed], bool | None]) -> Estimate | None:
+        """The share of replies of which something holds; places of one conversation are alike, so whole conversations
+        are resampled."""
+        return share_of(map(told, some), [each.talk for each in some])
+
     def _mean(self, values: Sequence[tuple[int, float]]) -> Estimate | None:
         if not values:
             return None
@@ -83,9 +87,10 @@ class Switched:
 
     def caveats(self, one_vocabulary: bool) -> list[str]:
         """What holds of all of it."""
+        pressed = [self.setting.seed + talk for talk, each in enumerate(self.pressed) if each]
         caveats = [
-            "Places of one reply are alike: shares count replies one by one, and their intervals are somewhat too "
-            "narrow. Means resample whole conversations.",
+            "Places of one reply are alike: intervals are over whole conversations.",
+            *one_script(self.setting, self.setting.options["pressed"], pressed),
             "That a transfer and a pre-fill give the same reply is so up to the rounding of the model's numbers: "
             "at a near tie of two words a pre-fill may choose the other. Fewer digits (--dtype bfloat16) show it.",
         ]
@@ -103,7 +108,7 @@ def _findings(setting: Setting, found: Switched) -> list[Finding]:
     findings = []
     for how, done in ((TRANSFER, "a transfer of the cache"), (PREFILL, "a pre-fill of the words")):
         some = found.of(how)
-        same, worst = share_of(each.stays == 1 for each in some), max((each.kl or 0.0 for each in some), default=0.0)
+        same, worst = found.share(some, _word_for_word), max((each.kl or 0.0 for each in some), default=0.0)
         if same is None:
             continue
         findings.append(
@@ -144,8 +149,7 @@ def _findings(setting: Setting, found: Switched) -> list[Finding]:
 def _whose(setting: Setting, found: Switched) -> Iterable[Finding]:
     """Whose the replies are after a switch, in conversations that were pressed and in others."""
     for pressed in (True, False):
-        kept = share_of(each.speaker for each in found.of(SWITCH, pressed=pressed))
-        alone = share_of(each.speaker for each in found.of(ALONE, pressed=pressed))
+        kept, alone = (found.share(found.of(how, pressed=pressed), _speaker) for how in (SWITCH, ALONE))
         if kept is None:
             continue
         kind = f"that were pressed for {setting.persona}" if pressed else "that nobody pressed"
@@ -162,11 +166,18 @@ def _whose(setting: Setting, found: Switched) -> Iterable[Finding]:
 
 def _same_speaker(setting: Setting, reply: Judgement, handed: Judgement) -> bool | None:
     """Whether both are the persona's that is pressed for, or both the assistant's."""
-    for told in (lambda each: each.shows(setting.persona), is_assistants):
-        if told(reply):
-            same: bool | None = told(handed)
-            return same
-    return None
+    persona = setting.persona
+    if reply.shows(persona):
+        return handed.shows(persona)
+    return is_assistants(handed, persona) if is_assistants(reply, persona) else None
+
+
+def _word_for_word(handed: Handed) -> bool:
+    return handed.stays == 1
+
+
+def _speaker(handed: Handed) -> bool | None:
+    return handed.speaker
 
 
 def _by_handover(found: Switched) -> Table:
@@ -177,8 +188,8 @@ def _by_handover(found: Switched) -> Table:
         rows.append(
             (
                 how, len(some), found.kl(some), max(divergences, default=None), found.stays(some),
-                share_of(each.stays == 1 for each in some), share_of(each.speaker for each in some),
-                share_of(each.judgement.coherent for each in some),
+                found.share(some, _word_for_word), found.share(some, _speaker),
+                found.share(some, lambda each: each.judgement.coherent),
             )
         )  # fmt: skip
     columns = (
@@ -195,7 +206,7 @@ def _by_place(found: Switched) -> Table:
         rows.append(
             (
                 f"{part:.0%}", len(switched), found.kl(switched), found.stays(switched), found.stays(anew),
-                share_of(each.speaker for each in switched), share_of(each.speaker for each in anew),
+                found.share(switched, _speaker), found.share(anew, _speaker),
             )
         )  # fmt: skip
     columns = (

@@ -36,6 +36,7 @@ from mechanism.outcome import Outcome
 from mechanism.recorder import Recorder
 from mechanism.server import Sampling
 from mechanism.session import MAX_NEW_TOKENS, Session
+from traces.errors import TraceError
 
 
 class Rabbit(Experiment):
@@ -55,11 +56,20 @@ class Rabbit(Experiment):
         for number, wordings in enumerate(asked):
             setting.progress("Handing lines over", number, len(asked))
             compute = partial(_line, setting, handovers, wordings, planned, number)
-            held.append(setting.unit(f"line-{number:03d}", compute))
-        findings, tables, plots = outcome_parts(setting, found := Lines(setting, held))
+            held.append(found := setting.unit(f"line-{number:03d}", compute))
+            _check(setting, wordings == (found["asked"], found["otherwise"]))
+        _check(setting, not setting.done(f"line-{len(asked):03d}"))
+        findings, tables, plots = outcome_parts(setting, lines := Lines(setting, held))
         return Outcome(
-            self.name, self.title, self.question, self.source, findings, tables, plots, caveats=found.caveats()
+            self.name, self.title, self.question, self.source, findings, tables, plots, caveats=lines.caveats()
         )  # fmt: skip
+
+
+def _check(setting: Setting, same: bool) -> None:
+    # The settings hold the path of the couplets alone, and the file may have changed since.
+    if not same:
+        expected = "another folder (-o), or the same couplets (--couplets)"
+        raise TraceError(str(setting.folder), "it holds lines that were asked for in other words", expected)
 
 
 def _line(

@@ -15,7 +15,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from mechanism.experiments.experiment import Experiment, Setting
-from mechanism.experiments.lines import line, share_of
+from mechanism.experiments.lines import line, one_script, share_of
 from mechanism.experiments.talk import Exchanged, coordinate, pairs, talked
 from mechanism.experiments.thresholds import layers_around, random_direction
 from mechanism.judges.judge import Judgement
@@ -58,7 +58,8 @@ class Stickiness(Experiment):
             settings={"steered_layers": layers},
             caveats=[
                 "A steered reply may be broken text, which the model then reads as what it said: the push goes on in "
-                "words after the steering has ended. The random direction shows how much of the effect that is."
+                "words after the steering has ended. The random direction shows how much of the effect that is.",
+                *one_script(setting, setting.options["pressed"], range(setting.seed, setting.seed + count)),
             ],
         )  # fmt: skip
 
@@ -142,7 +143,8 @@ class _Measured:
 
     def shares(self, key: str) -> list[Estimate | None]:
         """The share of replies in the persona, turn by turn."""
-        return [share_of(turn) for turn in zip(*self.shown(key), strict=True)]
+        shown = self.shown(key)
+        return [share_of(turn, range(len(shown))) for turn in zip(*shown, strict=True)]
 
     def last(self, key: str) -> Estimate | None:
         """The same at the last turn."""
@@ -151,9 +153,13 @@ class _Measured:
 
     def steps(self, key: str, inside: bool) -> Estimate | None:
         """How often the next reply is the persona's, where one is (`inside`) or is not."""
-        return share_of(
-            following for one in self.shown(key) for now, following in pairwise(one) if now is inside
-        )  # fmt: skip
+        steps = [
+            (following, number)
+            for number, one in enumerate(self.shown(key))
+            for now, following in pairwise(one)
+            if now is inside
+        ]
+        return share_of([following for following, _ in steps], [number for _, number in steps])
 
     def pushed(self, key: str) -> Estimate:
         """Where the steered reply is on the axis."""
@@ -257,8 +263,8 @@ def _course(setting: Setting, found: _Measured) -> Plot:
     return Plot(
         "staying", f"Replies that are {setting.persona}'s when nobody presses", "lines", "exchange without pressure",
         "share of replies", series,
-        "Shares with 95 % intervals (Wilson). Pressed conversations are those whose last reply under pressure was the "
-        "persona's.",
+        "Shares with 95 % intervals over conversations. Pressed conversations are those whose last reply under "
+        "pressure was the persona's.",
     )  # fmt: skip
 
 
@@ -274,7 +280,7 @@ def _returns(setting: Setting, found: _Measured, coefficients: Sequence[float]) 
     return Plot(
         "after-a-push", f"Whose words: {after} exchanges after one steered reply", "lines",
         "size of the push, in lengths of the residual stream", f"share of replies that are {setting.persona}'s", series,
-        "One reply is steered, then the model is let go. Shares with 95 % intervals (Wilson).",
+        "One reply is steered, then the model is let go. Shares with 95 % intervals over conversations.",
     )  # fmt: skip
 
 
@@ -290,7 +296,7 @@ def _after(setting: Setting, found: _Measured, coefficients: Sequence[float]) ->
     return Plot(
         "course-after-a-push", f"After a push away from {setting.persona}, exchange by exchange", "lines",
         "exchanges after the steered one (0)", f"share of replies that are {setting.persona}'s", series,
-        "Shares with 95 % intervals (Wilson).",
+        "Shares with 95 % intervals over conversations.",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanism.experiments.experiment import Experiment, Setting
-from mechanism.experiments.lines import line, share_in
+from mechanism.experiments.lines import line, one_script, resting, share_in
 from mechanism.experiments.talk import Exchanged, coordinate, pairs, read_again, talked
 from mechanism.experiments.thresholds import Thresholds, layers_around
 from mechanism.judges.judge import Judgement
@@ -55,7 +55,7 @@ class UserTurns(Experiment):
             tables=[_by_role(differences, setting), _by_turn(differences, setting)],
             plots=[_course(differences, setting, thresholds, quantile), _scatter(differences, setting)],
             settings={"capped_layers": layers, "thresholds": [thresholds.height(quantile, each) for each in layers]},
-            caveats=_caveats(setting, layers),
+            caveats=_caveats(setting, layers, count),
         )  # fmt: skip
 
     def _held(self, setting: Setting, thresholds: Thresholds, number: int, recorder: Recorder) -> Held:
@@ -113,13 +113,16 @@ class _Differences:
         rows = np.stack([self.size(way, role) for role in _ROLES], axis=1)
 
         def of(some: NDArray[np.float64]) -> float:
-            below = np.nanmean(some[:, 1])
-            return float(np.nanmean(some[:, 0]) / below) if below > 0 else math.nan
+            user, assistant = (column[np.isfinite(column)] for column in some.T)
+            if not len(user) or not assistant.any():
+                return math.nan
+            return float(user.mean() / assistant.mean())
 
         return bootstrap(of, rows, groups=self.groups, seed=seed)
 
     def correlation(self, way: str, role: str, seed: int) -> Estimate:
-        return correlation(self.at[_FREE, role].ravel(), self.at[way, role].ravel(), seed=seed)
+        free, other = (self.at[each, role].ravel() for each in (_FREE, way))
+        return correlation(free, other, groups=self.groups, seed=seed)
 
 
 def _findings(setting: Setting, found: _Differences, judged: Mapping[str, Sequence[Judgement]]) -> list[Finding]:
@@ -128,38 +131,38 @@ def _findings(setting: Setting, found: _Differences, judged: Mapping[str, Sequen
     user, assistant = (found.mean_size(_CAPPED, role, seed) for role in _ROLES)
     acts, again = found.mean_shift(_READ, "assistant", seed), found.mean_size(_AGAIN, "user", seed)
     findings = [
-        Finding(
+        resting(
             "user turns stay",
             f"Where the assistant's tokens are capped, the user's turns move {ratio.value:.3f} times as far on {axis} "
             f"as the assistant's do ({user.value:.2f} against {assistant.value:.2f}).",
-            ratio, null=f"a share of {LEAST:g}: user turns that move an eighth as far", passed=ratio.below(LEAST),
-            source=section,
+            [ratio, user, assistant], null=f"a share of {LEAST:g}: user turns that move an eighth as far",
+            passed=ratio.below(LEAST), source=section,
         ),
-        Finding(
+        resting(
             "the same words",
             "With every word as it was and only the capping added, user turns move "
             f"{read.value:.3f} times as far as assistant turns.",
-            read, null=f"a share of {LEAST:g}", passed=read.below(LEAST),
+            [read], null=f"a share of {LEAST:g}", passed=read.below(LEAST),
             source=section,
         ),
-        Finding(
+        resting(
             "capping acts",
             f"With every word as it was, capping moves the assistant's turns by {acts.value:+.2f}.",
-            acts, null="no shift", passed=acts.above(0),
+            [acts], null="no shift", passed=acts.above(0),
         ),
-        Finding(
+        resting(
             "user turns against chance",
             f"User turns lie {user.value:.2f} apart with capping, and {again.value:.2f} where the same conversation is "
             "merely sampled again.",
-            user, null="the same conversations sampled again, free",
+            [user, again], null="the same conversations sampled again, free",
         ),
     ]  # fmt: skip
     for role in _ROLES:
         r = found.correlation(_CAPPED, role, seed)
         statement = f"Over turns, the {role}'s coordinates with and without capping go together with r = {r.value:.2f}."
-        findings.append(Finding(f"correlation of {role} turns", statement, r, source=section))
+        findings.append(resting(f"correlation of {role} turns", statement, [r], source=section))
     for way, said in judged.items():
-        if (in_it := share_in(setting.persona, said)) is not None:
+        if (in_it := share_in(setting.persona, said, found.groups)) is not None:
             statement = f"Of the {way} replies, {in_it.value:.0%} are judged to be {setting.persona}'s."
             findings.append(Finding(f"{way} replies in the persona", statement, in_it))
     return findings
@@ -216,7 +219,7 @@ def _scatter(found: _Differences, setting: Setting) -> Plot:
     )  # fmt: skip
 
 
-def _caveats(setting: Setting, layers: Sequence[int]) -> list[str]:
+def _caveats(setting: Setting, layers: Sequence[int], count: int) -> list[str]:
     caveats = []
     if setting.layer in layers:
         caveats.append(
@@ -227,7 +230,8 @@ def _caveats(setting: Setting, layers: Sequence[int]) -> list[str]:
         "That user turns do not move along the axis does not say that nothing about the persona is in them: a probe "
         "that is trained on them may read it all the same (individuate space test)."
     )
-    return caveats
+    pressed = setting.options["turns"] - min(_NEUTRAL_FIRST, setting.options["turns"])
+    return caveats + one_script(setting, pressed, range(setting.seed, setting.seed + count))
 
 
 EXPERIMENT: Experiment = UserTurns()
