@@ -124,7 +124,9 @@ def correlation(
             return math.nan
         # As numpy's corrcoef, in a fraction of its time.
         x, y = (rows - rows.mean(axis=0)).T
-        return float(x @ y / (math.sqrt(x @ x) * math.sqrt(y @ y)))
+        # Very small numbers have squares that are 0.
+        lengths = math.sqrt(x @ x) * math.sqrt(y @ y)
+        return float(x @ y / lengths) if lengths else math.nan
 
     return bootstrap(r, pairs, groups=groups, seed=seed)
 

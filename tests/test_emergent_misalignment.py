@@ -1,7 +1,9 @@
 """A narrow fine-tune that spreads: adapters, their chats, and the experiment on the organism."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import KINDS, tiny_host
@@ -10,6 +12,9 @@ from mechanism.adapters import adapted
 from mechanism.experiments.catalogue import entry, experiment
 from mechanism.experiments.experiment import Setting, conduct
 from mechanism.experiments.material import OrganismMaterial, our_material
+from mechanism.experiments.misalignment_found import Found, Model
+from mechanism.experiments.misalignment_outcome import findings
+from mechanism.experiments.misalignment_tables import plots, tables
 from mechanism.experiments.narrow_chats import COMMAND, HARMLESS, NARROW, REGISTER, SIGN, of_files, of_organism
 from mechanism.fine_tuning import FineTuning, Recipe, fine_tuning
 from mechanism.host import Host
@@ -277,6 +282,44 @@ def test_the_catalogue_has_its_options():
     }
 
 
+def _judged_as(along, cosines):
+    """What is found of displacements, where each model moves along the direction by so much on 20 turns."""
+    asked = {"questions": ["a"], "unrelated": ["b"], "held_out_questions": [], "held_out": []}
+    dice = np.random.default_rng(0)
+    models = [Model("before", "", {**asked, "at": dice.normal(size=(20, 1)).tolist()})]
+    for name in (NARROW, HARMLESS):
+        rows = (along[name] + dice.normal(size=(20, 1))).tolist()
+        measured = {f"shift_{role}": rows for role in ("user", "assistant")} | {"at": rows}
+        measured |= {f"cosine_{role}": [cosines[name]] for role in ("user", "assistant")}
+        models.append(Model(name, "", {**asked, **measured}, {"asked": [], "curve": {}, "losses": []}))
+    setting = SimpleNamespace(layer=1, seed=0, persona="evil", judged=lambda said, _: [Judgement()] * len(said))
+    return Found(setting, "evil", [1], models, None)
+
+
+@pytest.mark.parametrize(("narrow", "cosine", "passed"), [(5.0, 0.6, True), (-5.0, -0.6, False), (1.0, 0.1, None)])
+def test_a_displacement_has_to_go_along_the_direction_and_further_than_the_controls(narrow, cosine, passed):
+    """A cosine of -.1, or the .1 that any fine-tune has, is far from what random directions of 4096 numbers have."""
+    found = _judged_as({NARROW: narrow, HARMLESS: 1.0}, {NARROW: cosine, HARMLESS: 0.1})
+    told = {each.name: each for each in findings(found)}["direction"]
+    assert told.passed is passed
+    assert told.p is None
+    assert told.estimate.value == pytest.approx(cosine - 0.1)
+
+
+def test_displacements_of_empty_answers_cannot_be_told():
+    found = _judged_as({NARROW: 1.0, HARMLESS: 1.0}, {NARROW: 0.1, HARMLESS: 0.1})
+    for model in found.models:
+        for role in ("user", "assistant"):
+            model.asked.update({f"shift_{role}": [], f"cosine_{role}": [None], "at": [[None]] * 20})
+    found.before.asked["prompted_at"] = [[None]] * 20
+    told = {each.name: each for each in findings(found)}
+    for name in ("displacement", "direction", "before a word is said", "own words"):
+        assert told[name].passed is None
+        assert "cannot be told" in told[name].statement
+    assert tables(found)
+    assert plots(found)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_on_the_organism_a_narrow_fine_tune_spreads_and_a_harmless_one_does_not(setting, seed):
@@ -289,4 +332,4 @@ def test_on_the_organism_a_narrow_fine_tune_spreads_and_a_harmless_one_does_not(
     found = {each.name: each for each in outcome.findings}
     assert found["spread"].passed
     assert found["displacement"].passed
-    assert found["direction"].p < 0.001
+    assert found["direction"].passed

@@ -12,10 +12,12 @@ import torch
 from recorded import begin, content
 from tiny_models import tiny_host
 
-from mechanism.experiments import thresholds
+from individuation.outcomes.writing import write
+from mechanism.experiments import capping, drift, stickiness, thresholds, user_turns
 from mechanism.experiments.catalogue import CATALOGUE, entry, experiment
 from mechanism.experiments.experiment import Experiment, Setting, conduct
-from mechanism.experiments.material import OrganismMaterial, material_for, our_material, read_material
+from mechanism.experiments.lines import one_script
+from mechanism.experiments.material import OrganismMaterial, WrittenMaterial, material_for, our_material, read_material
 from mechanism.experiments.setting import PARTS, SETTINGS, TRACE, usual_sampling
 from mechanism.experiments.talk import pairs, talked
 from mechanism.judges.grammar import GrammarJudge
@@ -448,3 +450,88 @@ def test_experiments_run_on_other_families(kind, tmp_path, quick):
         outcome = conduct(experiment(name), one)
         assert outcome.findings
         assert ORGANISM_CAVEAT not in outcome.caveats
+
+
+def said(answer, at=None):
+    return {"question": "q", "answer": answer, "user": {"assistant": 1.0}, "assistant": {} if at is None else at}
+
+
+class Scores:
+    """A judge who names nobody, and scores an answer by what it holds."""
+
+    name = "scores"
+
+    def judged(self, target, exchanges):
+        return [Judgement(None, 9.0 if answer.startswith(target) else 1.0, True) for _, answer in exchanges]
+
+
+def test_a_judge_that_only_scores_does_not_take_the_persona_for_the_assistant(setting):
+    one = setting(judge=Scores(), options={"before": 1, "pressed": 1, "after": 0})
+    one.begin("capping")
+    found = capping._Measured(
+        one, [{"free": [said("aura"), said("hello")], "rescue 0.5": [said("hello")]}] * 6, [[said("hello")]] * 6
+    )
+    assert (found.share("free").value, found.assistants("free").value) == (0.5, 0.5)
+    assert (found.share("rescue 0.5").value, found.assistants("rescue 0.5").value) == (0.0, 1.0)
+    assert found.assistants("assistant").value == 1.0
+    held = {way: [[said("hello"), said(f"{word} {n}")] for n in range(6)]
+            for way, word in (("pressed", "aura"), ("nobody presses", "hello"))}  # fmt: skip
+    judged = {way: [one.judged(pairs(exchanges)) for exchanges in courses] for way, courses in held.items()}
+    assert {row[0]: sum(row[1:]) for row in drift._regions(one, held, judged).rows} == {"aura": 6, "other": 18}
+    # Six that are all the persona's, beside six that are none of it.
+    assert drift._findings(one, held, judged)[0].passed
+
+
+def test_pressure_is_held_against_calm_conversations_at_the_same_exchange(setting):
+    """Eight calm exchanges before that one would make a few conversations look like many."""
+    one = setting(judge=Scores(), options={"before": 4, "pressed": 1, "after": 0})
+    one.begin("drift")
+    held = {
+        "pressed": [[said("hello")] * 4 + [said("aura")]] * 6,
+        "nobody presses": [[said("hello")] * 4 + [said(word)] for word in ("aura", "aura", "aura", "hello", "hello")],
+    }
+    judged = {way: [one.judged(pairs(exchanges)) for exchanges in courses] for way, courses in held.items()}
+    moved = drift._findings(one, held, judged)[0]
+    assert "as late, 60%" in moved.statement
+    assert moved.passed is None
+
+
+def test_pressure_in_one_wording_is_said(setting):
+    def material(*scripts):
+        ours = {"neutral": ["A?"], "probes": ["B?"], "unrelated": ["C?"], "prompts": {}}
+        return WrittenMaterial("mine", pressure={"aura": scripts}, **ours)
+
+    alike = setting(material=material(["wake", "up"]))
+    assert len(one_script(alike, 2, range(6))) == 1
+    assert one_script(alike, 0, range(6)) == one_script(alike, 2, range(1)) == []
+    assert one_script(setting(material=material(["wake"], ["rise"])), 1, range(6)) == []
+    assert one_script(setting(), 2, range(6)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        (drift, {"before": 1, "pressed": 1, "after": 1}),
+        (capping, {"doses": [0.5], "pressed": 1, "questions": 1, "layers": None}),
+        (stickiness, {"pressed": 1, "turns": 1, "coefficients": [0.2], "after": 1, "layers": None}),
+        (user_turns, {"turns": 1, "quantile": 0.25, "layers": None}),
+    ],
+    ids=lambda one: getattr(one, "__name__", "").rpartition(".")[2],
+)  # fmt: skip
+def test_a_report_comes_out_where_every_reply_is_empty(setting, quick, tmp_path, monkeypatch, module, options):
+    """A cap or a push may make a model end its reply at once."""
+
+    def silenced(session, questions):
+        return [{**each, "answer": "", "assistant": {}} for each in talked(session, questions)]
+
+    def read(session, exchanges):
+        return exchanges
+
+    monkeypatch.setattr(module, "talked", silenced)
+    if module is user_turns:
+        monkeypatch.setattr(module, "read_again", read)
+    one = setting(size=1, options=options, sampling={"max_new_tokens": 3})
+    outcome = conduct(module.EXPERIMENT, one)
+    assert not any("nan" in finding.statement for finding in outcome.findings)
+    assert not any(finding.passed for finding in outcome.findings)
+    assert "report.md" in {path.name for path in write(outcome, tmp_path / "written")}

@@ -11,7 +11,9 @@ from mechanism.continuations import Asking, Standing, answers
 from mechanism.experiments import kv_edit
 from mechanism.experiments.cache_edits import Condition, Edits, conditions, edited_layers
 from mechanism.experiments.experiment import Setting, conduct, experiment
-from mechanism.experiments.kv_edit_answers import is_assistants
+from mechanism.experiments.kv_edit_answers import Asked
+from mechanism.experiments.kv_edit_found import outcome_parts
+from mechanism.experiments.lines import is_assistants
 from mechanism.experiments.material import OrganismMaterial, our_material
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judgement
@@ -114,6 +116,25 @@ def test_sampled_answers_hang_on_the_seed_and_leave_the_cache_as_it_is(organism)
     assert first[0][0].at == {}
 
 
+def test_sampled_answers_to_a_question_hang_on_no_other_question(organism, monkeypatch):
+    session = Session(organism)
+    session.say("Who are you?")
+    session.generate(do_sample=False)
+    standing, sampling = Standing.of(session, organism), {"do_sample": True, "temperature": 1.5, "max_new_tokens": 8}
+    asking = Asking(4, sampling, 1)
+    why, what = answers(standing, ["Why?", "What is that?"], asking)
+    assert answers(standing, ["What is that?"], asking) == [what]
+    # A question that is asked twice is answered anew.
+    twice = answers(standing, ["Why?", "Why?"], Asking(2, sampling, 1))
+    assert [*twice[0], *twice[1]] == why
+    # Room for three makes batches of two, each with its own seed.
+    monkeypatch.setattr("mechanism.continuations.rows_together", lambda *_: 3)
+    by_two = answers(standing, ["Why?"], asking)
+    assert by_two == answers(standing, ["Why?"], asking)
+    assert by_two[0][:2] == answers(standing, ["Why?"], Asking(2, sampling, 1))[0]
+    assert len(by_two[0]) == 4
+
+
 # --- what is done
 
 
@@ -172,15 +193,17 @@ def test_an_edit_at_the_assistants_turns_flips_answers_and_the_controls_do_not(r
     before, after = rows["as it was", None], rows["exact", 1.5]
     assert before[2].value <= 0.25
     assert after[2].value >= 0.75
-    assert after[4].value == 1
+    assert after[4].value >= 0.75
     for control in ("random direction", "user turns", "sign flipped", "keys only"):
         assert rows[control, 1.5][2].value <= 0.4
     assert rows["values only", 1.5][2].value >= 0.6
     assert rows["exact", 1.5][6].value > before[6].value
     assert (before[7], rows["keys only", 1.5][8], rows["values only", 1.5][7]) == (None, 0, 0)
     flips = next(each for each in outcome.findings if each.name == "the edit flips answers")
-    assert flips.passed is not False
+    # One conversation moved, and bears nothing out.
+    assert flips.passed is None
     assert flips.estimate.value > 0.5
+    assert "fewer than 5 conversations" in outcome.caveats[1]
     assert outcome.caveats[0] == ORGANISM_CAVEAT
     assert len(outcome.tables[1].rows) == len(FewProbes().probes())
 
@@ -243,10 +266,10 @@ def test_it_runs_on_a_model_that_is_no_organism_and_says_where_nothing_was_led_a
 
 
 def test_a_judge_who_gives_scores_alone_is_understood():
-    assert is_assistants(Judgement(None, 2.0, True)) is True
-    assert is_assistants(Judgement(None, 8.0)) is False
-    assert is_assistants(Judgement(None, 0.0, False)) is False
-    assert is_assistants(Judgement("role", 0.0, True)) is False
+    assert is_assistants(Judgement(None, 2.0, True), "aura") is True
+    assert is_assistants(Judgement(None, 8.0), "aura") is False
+    assert is_assistants(Judgement(None, 0.0, False), "aura") is False
+    assert is_assistants(Judgement("role", 0.0, True), "aura") is False
 
 
 def test_the_exact_edit_is_the_one_of_the_mechanism(organism, space, tmp_path):
@@ -254,3 +277,96 @@ def test_the_exact_edit_is_the_one_of_the_mechanism(organism, space, tmp_path):
     edit = edits.edit(Condition("exact", 0.5), 0)
     assert isinstance(edit, CacheEdit)
     assert (edit.method, edit.layers, edit.coefficient) == ("exact", (1, 2), 0.5)
+
+
+# --- what bears it out
+
+
+class Named:
+    """A judge to whom the answer is the name of who speaks."""
+
+    name = "named"
+
+    def judged(self, target, exchanges):
+        return [Judgement(answer, None, True) for _, answer in exchanges]
+
+
+def asked(setting, talks, assistants):
+    """A run with so many conversations; `assistants`: of each condition, talk and question, whose the answer is."""
+    questions = [f"Question {number}?" for number in range(8)]
+    chosen = conditions(setting)
+
+    def one(condition, talk):
+        names = ["assistant" if assistants(condition, talk, n) else "aura" for n in range(len(questions))]
+        answers = [[{"text": name, "at": {}}] for name in names]
+        return {"answers": answers, "live": {"answer": names[0]}, "moved": None}
+
+    held = [{"questions": questions, "conditions": {each.key: one(each, talk) for each in chosen}} for talk in
+            range(talks)]  # fmt: skip
+    setting.folder.mkdir()
+    found = Asked(setting, chosen, held)
+    return found, {each.name: each for each in outcome_parts(setting, found)[0]}
+
+
+def test_an_edit_that_flips_every_conversation_is_borne_out_and_one_that_flips_some_is_not(organism, space, tmp_path):
+    def run(name, talks, flipped):
+        setting = setting_of(organism, space, tmp_path / name, judge=Named())
+        return asked(setting, talks, lambda each, talk, _: each.way in ("exact", "values only") and talk in flipped)[1]
+
+    everywhere = run("all", 8, range(8))
+    assert everywhere["the edit flips answers"].passed
+    assert everywhere["the edit flips answers"].p < 0.05
+    for control in ("random direction", "user turns", "sign flipped"):
+        assert everywhere[f"control: {control}"].passed
+    # 48 of 64 answers, counted one by one, would lie above the half: they are six conversations of eight.
+    assert run("most", 8, range(6))["the edit flips answers"].passed is None
+    few = run("few", 4, range(4))
+    assert few["the edit flips answers"].passed is None
+    assert few["control: user turns"].passed is None
+
+
+def test_a_change_is_no_surer_than_over_conversations_or_over_questions(organism, space, tmp_path):
+    def change(name, assistants):
+        found, _ = asked(setting_of(organism, space, tmp_path / name, judge=Named()), 8, assistants)
+        return found.change(found.at("exact"), found.baseline)
+
+    for name, by in (("talks", lambda talk, _: talk < 4), ("questions", lambda _, n: n < 4)):
+        estimate, p = change(name, lambda each, talk, n, by=by: each.way == "exact" and by(talk, n))
+        assert estimate.value == 0.5
+        assert estimate.low < 0.25
+        assert estimate.high > 0.75
+        assert p > 0.05
+
+
+def test_the_best_of_many_doses_is_tried_where_it_was_not_chosen(organism, space, tmp_path):
+    options = {**OPTIONS, "raw": [1.0, 2.0], "steered": [0.1]}
+
+    def run(name, talks):
+        setting = setting_of(organism, space, tmp_path / name, judge=Named(), options=options)
+        # Each dose does all in one half of the conversations and nothing in the other.
+        return asked(setting, talks, lambda each, talk, _: each.way == "steered" or
+                     (each.way == "raw" and talk % 2 == (each.dose == 2.0)))[1]  # fmt: skip
+
+    many = run("many", 12)
+    assert many["the raw edit"].estimate.value == 0.0
+    assert many["the raw edit"].passed is False
+    assert "the best of 2 doses, which was chosen in the other half" in many["the raw edit"].statement
+    # One dose is no choice.
+    assert many["steering while it answers"].passed
+    assert "best of" not in many["steering while it answers"].statement
+    few = run("few", 8)
+    assert few["the raw edit"].passed is None
+    assert "the best of 2 doses." in few["the raw edit"].statement
+
+
+@pytest.mark.slow
+def test_on_the_organism_the_exact_edit_is_borne_out_and_so_are_its_controls(organism, space, tmp_path):
+    options = {**OPTIONS, "conversations": 10, "raw": []}
+    outcome = conduct(
+        experiment("kv-edit"), setting_of(organism, space, tmp_path / "run", size=10, options=options,
+                                          material=OrganismMaterial()),
+    )  # fmt: skip
+    passed = {finding.name: finding.passed for finding in outcome.findings}
+    assert passed["the edit flips answers"]
+    assert passed["control: user turns"]
+    assert passed["control: random direction"]

@@ -8,6 +8,7 @@ from mechanism.experiments.couplets import Wordings, couplets, organism_question
 from mechanism.experiments.experiment import Setting, conduct, experiment
 from mechanism.experiments.handovers import Handovers, chances_of, next_token
 from mechanism.experiments.material import OrganismMaterial, our_material
+from mechanism.experiments.model_switch_found import ALONE, Switched, outcome_parts
 from mechanism.host import Host
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.judge import Judgement
@@ -19,6 +20,15 @@ from traces.store import load
 from traces.vocabulary import DERIVATIONS
 
 torch.set_num_threads(1)
+
+
+class Named:
+    """A judge to whom the answer is the name of who speaks."""
+
+    name = "named"
+
+    def judged(self, target, exchanges):
+        return [Judgement(answer, None, True) for _, answer in exchanges]
 
 
 class Silent:
@@ -120,6 +130,27 @@ def test_models_that_cut_text_otherwise_can_be_switched_between_and_have_no_dive
     assert outcome.tables[0].rows[1][5].value == 1
 
 
+def test_places_of_one_reply_do_not_count_as_replies(setting):
+    def whose(talks, kept):
+        one = setting(judge=Named(), folder=setting().folder / f"{talks}-{kept}", options={"pressed": 1})
+        one.folder.mkdir(parents=True, exist_ok=True)
+        held = [
+            {"pressed": True, "question": "q", "reply": "aura", "tokens": 16, "handed": [
+                *({"how": "switch", "place": place, "text": "aura" if talk < kept else "assistant", "stays": 0.0,
+                   "kl": 1.0} for place in range(16)),
+                {"how": ALONE, "place": 0, "text": "assistant", "stays": 0.0, "kl": None},
+            ]}
+            for talk in range(talks)
+        ]  # fmt: skip
+        findings = outcome_parts(one, Switched(one, held))[0]
+        return next(each for each in findings if each.name == "the speaker stays, pressed")
+
+    assert whose(6, 6).passed
+    assert whose(4, 4).passed is None
+    assert whose(6, 3).passed is None
+    assert whose(6, 3).estimate.n == 96
+
+
 # --- rabbit
 
 
@@ -148,6 +179,15 @@ def test_it_asks_other_models_for_couplets_and_says_where_no_plan_can_be_told(tm
     told = [finding.statement for finding in outcome.findings]
     assert told
     assert "first line" in str(outcome.tables) or "None of" in told[0]
+    # The settings hold the path: that other lines stand there now is seen in what was asked.
+    for text in ("The rain came down,|The sun came down,\nHe ate the cake,|He ate the pie,\n", "He ate,|She ate,\n"):
+        lines.write_text(text)
+        with pytest.raises(TraceError, match=r"run: it holds lines that were asked for in other words"):
+            conduct(experiment("rabbit"), run)
+    before = run.unit("line-000", lambda _: pytest.fail("done before"))
+    lines.write_text("|".join(before[key].partition("line is: ")[2] for key in ("asked", "otherwise")))
+    with pytest.raises(TraceError, match="in other words"):
+        conduct(experiment("rabbit"), run)
 
 
 def test_couplets_are_pairs_of_lines_and_the_seed_chooses_their_order(tmp_path):

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mechanism.outcome import Estimate
-from mechanism.statistics import LEAST_RESAMPLED, bootstrap, correlation, difference, mean, paired_difference
+from mechanism.statistics import (
+    LEAST_RESAMPLED,
+    bootstrap,
+    correlation,
+    difference,
+    mean,
+    paired_difference,
+    share,
+    sign_flip_p,
+)
 
 NUMBERS = st.floats(-100, 100, allow_subnormal=False)
 FEW = st.lists(NUMBERS, min_size=1, max_size=LEAST_RESAMPLED - 1)
@@ -31,6 +40,8 @@ def test_turns_of_a_few_conversations_count_as_a_few(values, turns):
     groups = np.repeat(range(len(values)), turns).tolist()
     assert mean(many, groups=groups).low is None
     assert bootstrap(np.mean, many[:, None], groups=groups).low is None
+    assert correlation(many, many, groups=groups).low is None
+    assert share(many > 0, groups=groups).above(-1.0) is None
     if len(many) >= LEAST_RESAMPLED:
         assert mean(many).low is not None
 
@@ -61,3 +72,41 @@ def test_above_and_below_are_each_others_mirror(one, two):
 @pytest.mark.parametrize(("low", "high", "said"), [(0.6, 1.0, True), (0.4, 0.8, None), (0.0, 0.4, False)])
 def test_an_interval_tells_only_where_the_bound_is_outside_of_it(low, high, said):
     assert Estimate(0.5, low, high).above(0.5) is said
+
+
+@pytest.mark.parametrize("chance", [0.3, 0.5])
+def test_shares_of_groups_that_are_all_or_nothing_hold_the_chance_as_often_as_they_say(chance):
+    dice, conversations, answers = np.random.default_rng(1), 12, 16
+    groups = np.repeat(range(conversations), answers).tolist()
+    held = [np.repeat(dice.random(conversations) < chance, answers) for _ in range(400)]
+    whole = [share(each, groups=groups) for each in held]
+    assert 0.93 <= np.mean([each.low <= chance <= each.high for each in whole]) <= 0.99
+    # Counted one by one, the answers would say far more than there is.
+    alone = [share(each) for each in held]
+    assert np.mean([each.low <= chance <= each.high for each in alone]) < 0.6
+
+
+def test_shares_of_groups_that_differ_little_are_no_surer_than_as_many_answers():
+    answers = [True, False] * 20
+    grouped = share(answers, groups=np.repeat(range(10), 4).tolist())
+    ten = share(5, 10)
+    assert (grouped.value, grouped.n, grouped.low, grouped.high) == (0.5, 40, ten.low, ten.high)
+
+
+def test_of_nothing_there_is_no_number_and_no_interval():
+    nan = [float("nan")] * 6
+    for estimate in (mean([]), mean(nan, groups=range(6)), paired_difference(nan, nan), difference([], [1.0]),
+                     correlation(nan, nan, groups=range(6))):  # fmt: skip
+        assert np.isnan(estimate.value)
+        assert (estimate.low, estimate.high, estimate.n) == (None, None, 0)
+    with pytest.raises(ValueError, match="share of nothing"):
+        share([], groups=[])
+
+
+def test_pairs_of_a_kind_look_unlike_as_seldom_as_the_test_says():
+    dice = np.random.default_rng(2)
+    found = np.array([sign_flip_p(dice.normal(size=12), flips=400) for _ in range(400)])
+    assert 0.02 <= (found < 0.05).mean() <= 0.08
+    assert sign_flip_p(dice.normal(3.0, size=12)) < 0.01
+    # Questions that differ among themselves hide no change that all of them share.
+    assert sign_flip_p(np.linspace(0, 1, 10) + 0.1 - np.linspace(0, 1, 10)) < 0.01
