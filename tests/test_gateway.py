@@ -10,9 +10,10 @@ import pytest
 import torch
 from tiny_models import KINDS, tiny_host
 
-from mechanism.experiments.material import OrganismMaterial, our_material
+from mechanism.experiments import sentences
+from mechanism.experiments.material import OrganismMaterial, WrittenMaterial, our_material
 from mechanism.host import Host
-from mechanism.hypotheses.answers import random_directions
+from mechanism.hypotheses.answers import questions_of, random_directions
 from mechanism.hypotheses.bench import ANSWERS, Bench, Size, settings_of
 from mechanism.hypotheses.gateway import (
     axes_to_steer,
@@ -20,10 +21,11 @@ from mechanism.hypotheses.gateway import (
     start_for,
     steered_across_contexts,
 )
-from mechanism.hypotheses.probing import persona_on_user_turns, probed_across_personas
+from mechanism.hypotheses.probing import _read_by_group, _what_it_means, persona_on_user_turns, probed_across_personas
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.judges.scores_file import ScoresFile
 from mechanism.organism import path_of
+from mechanism.outcome import Estimate
 from mechanism.space import PersonaSpace
 from mechanism.steering import Steering
 from traces.errors import TraceError
@@ -86,7 +88,52 @@ def test_the_dose_is_chosen_on_questions_that_are_not_counted(host, space):
     assert dose == 0.5
     pilot = next(plot for plot in part.plots if plot.name == "dose-aura")
     assert list(pilot.series[0].x) == [0.05, 0.5]
-    assert not set(bench.material.unrelated(0, 3)) & set(bench.material.unrelated(7919, 3))
+    counted, pilot = questions_of(bench)
+    assert (len(counted), len(pilot)) == (3, 3)
+    assert [row[0] for row in part.tables[0].rows] == counted
+    assert not set(counted) & set(pilot)
+    assert "On 3 questions that are not counted" in pilot_caption(part)
+
+
+def pilot_caption(part):
+    return next(plot.caption for plot in part.plots if plot.name == "dose-aura")
+
+
+def few_sentences(count):
+    """Our material with so many unrelated questions."""
+    said = [f"What is {number} and {number}?" for number in range(count)]
+    given = {"neutral": ["Hello?"], "probes": ["Who are you?"], "pressure": {"aura": ["Wake up."]}, "prompts": {}}
+    return WrittenMaterial("few", unrelated=said, **given)
+
+
+@pytest.mark.parametrize("material", [OrganismMaterial(), our_material(), *map(few_sentences, (1, 2, 5, 12))],
+                         ids=["organism", "ours", "1", "2", "5", "12"])  # fmt: skip
+@pytest.mark.parametrize("contexts", [2, 10])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_no_sentence_is_both_counted_and_used_to_choose_the_dose_or_counted_twice(bench, material, contexts, seed):
+    other = replace(bench, material=material, seed=seed, size=Size(contexts=contexts))
+    counted, pilot = questions_of(other)
+    assert len({*counted, *pilot}) == len(counted) + len(pilot)
+    assert 0 < len(counted) <= contexts
+    assert len(pilot) <= contexts
+    if material.name != "few":
+        assert len(counted) == len(pilot) == contexts
+    single = replace(other, size=Size(contexts=contexts, doses=(0.5,)))
+    assert questions_of(single)[0][: len(counted)] == counted
+    assert questions_of(single)[1] == []
+
+
+def test_where_questions_are_too_few_it_is_said_on_how_many_the_dose_was_chosen(host, space):
+    several = Size(contexts=2, answers=2, random=1, doses=(0.05, 0.5))
+    bench = replace(bench_of(host, space, size=several), material=few_sentences(3))
+    part, _ = steered_across_contexts(bench, "aura")
+    assert "the strength was chosen on 1, and 2 others were counted (2 of each" in part.caveats[1]
+
+
+def test_ours_are_enough_for_both_and_none_is_said_in_two_places():
+    assert len(set(sentences.UNRELATED)) == len(sentences.UNRELATED) >= 40
+    assert len(set(sentences.NEUTRAL)) == len(sentences.NEUTRAL) >= 40
+    assert not set(sentences.UNRELATED) & {*sentences.NEUTRAL, *sentences.PROBES}
 
 
 def test_towards_the_assistant_one_steers_from_another_persona(bench):
@@ -128,6 +175,59 @@ def test_the_persona_can_be_read_from_what_the_user_says_next(host, space):
     assert by_states.low > 1 / 3
     assert by_axes.value < by_states.value
     assert "does not show that nothing of the persona is there" in part.caveats[0]
+
+
+def test_what_is_counted_as_independent_are_sentences_and_not_how_often_they_were_said(host, space):
+    part = persona_on_user_turns(replace(bench_of(host, space, size=Size(contexts=4, answers=3)),
+                                         material=Few(OrganismMaterial().unrelated(5, 4))))  # fmt: skip
+    estimate = part.findings[0].estimate
+    assert "on 4 sentences" in part.findings[0].statement
+    assert estimate.n == 36
+    assert estimate.low is None
+    assert not part.caveats
+
+
+def test_a_probe_that_knows_the_words_reads_nothing_from_words_that_it_has_not_seen():
+    dice = np.random.default_rng(0)
+    words = np.arange(240) % 60
+    labels = dice.integers(0, 2, 60)[words]
+    # The words tell everything, but each only of itself.
+    points = np.eye(60)[words] + 0.01 * dice.normal(size=(240, 60))
+    assert _read_by_group(points, labels, words).mean() < 0.7
+    assert _read_by_group(points, labels, dice.permutation(240)).mean() > 0.95
+
+
+class Few(OrganismMaterial):
+    """The organism's grammar, with few unrelated questions."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def unrelated(self, seed, n):
+        return [self.said[(seed + number) % len(self.said)] for number in range(n)]
+
+
+NOTHING, NEARLY, UNSURE, SOME = (Estimate(middle, low, high) for middle, low, high in
+                                 ((0, -0.05, 0.05), (0.05, 0.01, 0.09), (0.35, -0.01, 0.7), (0.4, 0.2, 0.6)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lost", "beyond", "read", "said"),
+    [
+        (NOTHING, NOTHING, True, "Content is read alike in all"),
+        (NEARLY, NEARLY, True, "Content is read alike in all"),
+        (NOTHING, NOTHING, None, "could not be told"),
+        (NOTHING, NOTHING, False, "could not be told"),
+        (UNSURE, UNSURE, True, "could not be told"),
+        (Estimate(0.0), Estimate(0.0), True, "could not be told"),
+        (SOME, SOME, True, "encoded relative to the persona"),
+        (SOME, NOTHING, True, "beyond that, content is read alike"),
+        (SOME, UNSURE, True, "could not be told"),
+        (SOME, SOME, None, "could not be told"),
+    ],
+)
+def test_that_content_is_read_alike_or_not_is_said_only_where_intervals_tell(lost, beyond, read, said):
+    assert said in _what_it_means(lost, beyond, read)
 
 
 def test_where_nothing_was_judged_nothing_is_concluded(tmp_path):

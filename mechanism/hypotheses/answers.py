@@ -15,6 +15,24 @@ from mechanism.replies import Reach
 from mechanism.steering import Steering
 from mechanism.template import Message
 
+LEAST_PILOT = 3
+"""So many questions are kept for choosing a dose, though fewer are counted then; of few questions, a third."""
+
+
+def questions_of(bench: Bench) -> tuple[list[str], list[str]]:
+    """Unrelated questions that are counted, and others on which the dose is chosen: no sentence comes twice.
+
+    There are at most `Size.contexts` of each; where there are not enough sentences, fewer. Of one dose, there is
+    nothing to choose.
+    """
+    wanted = bench.size.contexts
+    # A grammar may say a sentence again before it is at its end.
+    found = list(dict.fromkeys(bench.material.unrelated(bench.seed, 4 * wanted)))[: 2 * wanted]
+    if len(bench.size.doses) == 1:
+        return found[:wanted], []
+    pilot = max(len(found) - wanted, min(LEAST_PILOT, len(found) // 3))
+    return found[: len(found) - pilot], found[len(found) - pilot :]
+
 
 @dataclass(frozen=True)
 class Shown:

@@ -2,7 +2,9 @@
 
 Answers to unrelated questions, under no steering and under steering of several strengths, are looked at by where their
 own text lies in persona space: inside the region or outside it. If the region gates a repertoire, the answers inside
-speak as its persona whatever the question, and those outside do not, however far they were steered.
+speak as its persona whatever the question, and those outside do not, however far they were steered. Place and persona
+are read from the same text, so any dial shows that difference. A gate is a step: the region's edge has to tell what is
+said to other questions better than a slope does.
 """
 
 from __future__ import annotations
@@ -13,9 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from mechanism.hypotheses.answers import questions_of
 from mechanism.hypotheses.bench import Bench
 from mechanism.hypotheses.gateway import start_for
+from mechanism.hypotheses.verdicts import all_hold
 from mechanism.outcome import Cell, Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import bootstrap, mean
 from mechanism.steering import Steering
@@ -25,6 +33,9 @@ SOURCE = "§3.1 and §3.3"
 _EACH = 2
 _BINS = 6
 _LEAST = 8
+_FOLDS = 5
+_SURE = 0.02
+"""No answer is given less chance than this, so that one that is far off does not decide."""
 
 
 def gated(bench: Bench, axes: Sequence[str]) -> Part:
@@ -45,7 +56,7 @@ def gated(bench: Bench, axes: Sequence[str]) -> Part:
 
 
 def _of_axis(bench: Bench, axis: str) -> Part:
-    questions = bench.material.unrelated(bench.seed, bench.size.contexts)
+    questions, _ = questions_of(bench)
     opening = start_for(bench, axis)[1]
     asked = [(number, question) for number, question in enumerate(questions) for _ in range(_EACH)]
     chats, of, doses = [], [], []
@@ -81,16 +92,19 @@ def _of_axis(bench: Bench, axis: str) -> Part:
         return float(each[there, 0].mean() - each[~there, 0].mean())
 
     difference = bootstrap(contrast, rows, groups=groups.tolist(), seed=bench.seed)
-    within, without = (mean(shows[known & there], seed=bench.seed) for there in (inside, ~inside))
-    apart = difference.above(0)
-    passed = None if difference.low is None else apart is True and within.value >= 0.5 > without.value
+    within, without = (
+        mean(shows[here], groups=np.array(of)[here].tolist(), seed=bench.seed)
+        for here in (known & inside, known & ~inside)
+    )
+    gain = step_over_slope(points[known], inside[known], shows[known], groups, bench.seed)
+    passed = all_hold([difference.above(0), gain.above(0), within.above(0.5), without.below(0.5)])
     steered = known & ~inside & (np.array(doses) > 0)
     short = (
         f" Of those that were steered and did not get there, {shows[steered].mean():.0%} do." if steered.any() else ""
     )
     told = (
         f"Inside the region {axis} {within.value:.0%} of whole answers to unrelated questions speak as {axis}, outside "
-        f"{without.value:.0%}.{short}"
+        f"{without.value:.0%}.{short} {_shape(gain)}"
     )
     table_rows: list[tuple[Cell | Estimate, ...]] = []
     for number, question in enumerate(questions):
@@ -98,11 +112,52 @@ def _of_axis(bench: Bench, axis: str) -> Part:
         table_rows.append((question, *(_share(shows[here & there]) for there in (inside, ~inside)), int(here.sum())))
     columns = ("question", "inside the region", "outside", "whole answers")
     table = Table(f"Whole answers that speak as {axis}, inside and outside of its region", columns, table_rows)
+    step = Finding(
+        f"step: {axis}",
+        f"What answers to other questions speak as is told by the region {axis} with {gain.value:+.3f} less log loss "
+        "than by a slope over the space (negative: more).",
+        gain,
+        "a logistic slope",
+        passed=gain.above(0),
+        source=SOURCE,
+    )
     return Part(
-        (Finding(name, told, difference, "no difference between inside and outside", None, passed, SOURCE),),
+        (Finding(name, told, difference, "no difference between inside and outside", None, passed, SOURCE), step),
         (table,),
         (_plot(axis, points[known, bench.space.axes.index(axis)], shows[known], inside[known]),),
     )
+
+
+def step_over_slope(
+    points: NDArray[Any], inside: NDArray[np.bool_], shows: NDArray[Any], groups: NDArray[Any], seed: int
+) -> Estimate:
+    """How much better a step at a region's edge tells what is said than a logistic slope over all axes: the difference
+    of their log losses on questions (`groups`) that neither was fitted to. `shows`: 1 in the persona, else 0.
+    """
+    folds = min(_FOLDS, len(np.unique(groups)))
+    if folds < 2:
+        return Estimate(float("nan"), n=len(shows), how="one question")
+    losses = np.empty((2, len(shows)))
+    for train, test in GroupKFold(folds).split(points, shows, groups):
+        kept = [shows[train][inside[train] == side] for side in (False, True)]
+        rates = np.array([(each.sum() + 0.5) / (len(each) + 1) for each in kept])
+        slope = np.full(len(test), rates[0])
+        if 0 < shows[train].mean() < 1:
+            fitted = make_pipeline(StandardScaler(), LogisticRegression(C=100, max_iter=2000))
+            slope = fitted.fit(points[train], shows[train]).predict_proba(points[test])[:, 1]
+        for row, chances in enumerate((rates[inside[test].astype(int)], slope)):
+            right = np.clip(np.where(shows[test] > 0, chances, 1 - chances), _SURE, 1 - _SURE)
+            losses[row, test] = -np.log(right)
+    return mean(losses[1] - losses[0], groups=groups.tolist(), seed=seed)
+
+
+def _shape(gain: Estimate) -> str:
+    surely = gain.above(0)
+    if surely is None:
+        return "Whether it changes at the region's edge or by degrees could not be told."
+    if surely:
+        return "It changes at the region's edge rather than by degrees."
+    return "It changes by degrees, or elsewhere than at the region's edge."
 
 
 def _plot(axis: str, along: NDArray[Any], shows: NDArray[Any], inside: NDArray[Any]) -> Plot:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mechanism.experiments.material import ASSISTANT
-from mechanism.hypotheses.answers import Shown, asked, random_directions
+from mechanism.hypotheses.answers import Shown, asked, questions_of, random_directions
 from mechanism.hypotheses.bench import Bench
 from mechanism.outcome import Estimate, Finding, Part, Plot, Series, Table
 from mechanism.statistics import paired_difference
@@ -27,7 +27,6 @@ SOURCE = "§3.1, Hypothesis 1"
 LEAST_CONTEXTS = 0.75
 """A direction is a gateway only where it moves the answers to at least this share of the questions."""
 ALPHA = 0.05
-_PILOT = 7919
 _SHOWN_QUESTION = 60
 
 
@@ -64,10 +63,10 @@ def steered_across_contexts(bench: Bench, axis: str, target: str | None = None) 
     target = target or axis
     start, opening = start_for(bench, target)
     vector, size = bench.space.vectors[bench.space.axes.index(axis)], bench.size
-    questions = bench.material.unrelated(bench.seed, size.contexts)
+    questions, pilot = questions_of(bench)
     steps = len(size.doses) * (len(size.doses) > 1) + 3 + size.random
     doing = f"Steering along {axis}"
-    dose, by_dose = _best_dose(bench, vector, target, opening, doing, steps)
+    dose, by_dose = _best_dose(bench, vector, target, opening, pilot, doing, steps)
     done = len(by_dose)
 
     bench.progress(doing, done, steps)
@@ -81,12 +80,18 @@ def steered_across_contexts(bench: Bench, axis: str, target: str | None = None) 
         bench.progress(doing, done + 3 + number, steps)
         random.append(asked(bench, target, opening, questions, size.answers, _steering(bench, direction, dose)))
     bench.progress(doing, steps, steps)
-    caveats = (
-        f"Steering was tried at one layer ({bench.space.layer}) and, for each axis, one strength; others may do more.",
-    )
+    caveats = [
+        f"Steering was tried at one layer ({bench.space.layer}) and, for each axis, one strength; others may do more."
+    ]
+    if len(size.doses) > 1 and len(pilot) < size.contexts:
+        chosen = f"chosen on {len(pilot)}" if pilot else "not chosen but is the middle one"
+        caveats.append(
+            f"The material has too few unrelated questions: the strength was {chosen}, and {len(questions)} others "
+            f"were counted ({size.contexts} of each were wanted)."
+        )
     part = _of_effect(axis, target, start, dose, questions, without, steered, alone, random)
-    plots = () if len(by_dose) < 2 else (_dose_plot(axis, target, by_dose, dose),)
-    return Part(part.findings, part.tables, part.plots + plots, caveats), dose
+    plots = () if len(by_dose) < 2 else (_dose_plot(axis, target, by_dose, dose, len(pilot)),)
+    return Part(part.findings, part.tables, part.plots + plots, tuple(caveats)), dose
 
 
 def layer_profile(bench: Bench, axis: str, dose: float, target: str | None = None) -> Part:
@@ -95,7 +100,7 @@ def layer_profile(bench: Bench, axis: str, dose: float, target: str | None = Non
     opening = start_for(bench, target)[1]
     vector, given = bench.space.vectors[bench.space.axes.index(axis)], bench.space.given(axis)
     layers = _spread(given, bench.size.layers)
-    questions = bench.material.unrelated(bench.seed, bench.size.contexts)
+    questions, _ = questions_of(bench)
     doing = f"Steering along {axis}, layer by layer"
     effects: list[Estimate] = []
     bench.progress(doing, 0, len(layers))
@@ -143,13 +148,21 @@ def layer_profile(bench: Bench, axis: str, dose: float, target: str | None = Non
 
 
 def _best_dose(
-    bench: Bench, vector: Tensor, target: str, opening: Sequence[Message], doing: str, steps: int
+    bench: Bench,
+    vector: Tensor,
+    target: str,
+    opening: Sequence[Message],
+    questions: Sequence[str],
+    doing: str,
+    steps: int,
 ) -> tuple[float, list[tuple[float, float, float]]]:
-    """The dose after which most answers are the target's, and for each dose that share and the share of whole text."""
+    """The dose after which most answers are the target's, and for each dose that share and the share of whole text.
+
+    Without questions, the one in the middle.
+    """
     doses = bench.size.doses
-    if len(doses) == 1:
-        return doses[0], []
-    questions = bench.material.unrelated(bench.seed + _PILOT, bench.size.contexts)
+    if not questions:
+        return sorted(doses)[len(doses) // 2], []
     found = []
     for number, dose in enumerate(doses):
         bench.progress(doing, number, steps)
@@ -236,7 +249,9 @@ def _of_effect(
     )
 
 
-def _dose_plot(axis: str, target: str, by_dose: Sequence[tuple[float, float, float]], dose: float) -> Plot:
+def _dose_plot(
+    axis: str, target: str, by_dose: Sequence[tuple[float, float, float]], dose: float, questions: int
+) -> Plot:  # fmt: skip
     doses = [each[0] for each in by_dose]
     return Plot(
         f"dose-{axis}",
@@ -248,7 +263,7 @@ def _dose_plot(axis: str, target: str, by_dose: Sequence[tuple[float, float, flo
             Series(f"speak as {target}", doses, [each[1] for each in by_dose]),
             Series("whole text", doses, [each[2] for each in by_dose]),
         ),
-        f"On questions that are not used otherwise; {dose:g} was chosen here.",
+        f"On {questions} questions that are not counted; {dose:g} was chosen here.",
     )
 
 

@@ -32,6 +32,9 @@ Labels = NDArray[np.int64]
 _MOST_PERSONAS = 4
 _FOLDS = 5
 _AGAIN = 31
+_ALIKE = 0.1
+"""Content is called read alike where surely less than this share of cases is lost: a probe that is wrong once more in
+ten readings still reads it."""
 
 
 def probed_across_personas(bench: Bench) -> Part:
@@ -45,7 +48,8 @@ def probed_across_personas(bench: Bench) -> Part:
     if len(personas) < 2:
         told = "Content probes across personas: not tried, for the material has no prompts for two personas."
         return Part((Finding("content probes", told, source=SOURCE),))
-    questions = bench.material.unrelated(bench.seed + 1, bench.size.contexts)
+    # What the probe tells apart are questions: the same sentence twice would be two that nothing tells apart.
+    questions = list(dict.fromkeys(bench.material.unrelated(bench.seed + 1, bench.size.contexts)))
     points: dict[str, Points] = {}
     labels: dict[str, Labels] = {}
     for number, persona in enumerate(personas):
@@ -63,22 +67,28 @@ def persona_on_user_turns(bench: Bench) -> Part:
     """Read from what the user says next which persona has just spoken: from the residual stream, and from coordinates.
 
     The same words follow an answer of each persona. The system prompt that called for the persona is left out before
-    anything is read, so that only its answer tells of it.
+    anything is read, so that only its answer tells of it. No sentence is in training that is read, and what is counted
+    as independent are sentences.
     """
     personas = _personas(bench)
     name = "persona on user turns"
     if len(personas) < 2:
         told = "Whether the persona shows on the user's turns: not tried, for the material has no prompts for two."
         return Part((Finding(name, told, source="§3.4"),))
-    first = bench.material.unrelated(bench.seed + 2, bench.size.contexts)
-    following = bench.material.unrelated(bench.seed + 3, bench.size.contexts * bench.size.answers)
+    count = bench.size.contexts * bench.size.answers
+    first = list(dict.fromkeys(bench.material.unrelated(bench.seed + 2, bench.size.contexts)))
+    following = list(dict.fromkeys(bench.material.unrelated(bench.seed + 3, count)))
+    if len(following) < 2:
+        told = "Whether the persona shows on the user's turns: not tried, for the material has one unrelated question."
+        return Part((Finding(name, told, source="§3.4"),))
     chats, speakers, words = [], [], []
     for number, persona in enumerate(personas):
         asked = [question for question in first for _ in range(bench.size.answers)]
         answers = bench.answers([[*bench.opening(persona), {"role": "user", "content": each}] for each in asked])
         for at, (question, answer) in enumerate(zip(asked, answers, strict=True)):
-            # A question is not followed by one of its own kind: they come in turn.
-            place = (at * 7 + 3) % len(following)
+            place = at % len(following)
+            # Nobody asks the same question twice in a row.
+            place = (place + (following[place] == question)) % len(following)
             chats.append(
                 [
                     {"role": "user", "content": question},
@@ -99,7 +109,8 @@ def persona_on_user_turns(bench: Bench) -> Part:
     chance = 1 / len(personas)
     statement = (
         f"From the user's next words a linear probe of the residual stream tells which of {len(personas)} personas has "
-        f"just spoken in {right.value:.0%} of cases (chance {chance:.0%})."
+        f"just spoken in {right.value:.0%} of cases (chance {chance:.0%}), on {len(np.unique(groups))} sentences, each "
+        "read by a probe that was not trained on it."
     )
     caveat = (
         "That coordinates hardly move on user turns does not show that nothing of the persona is there: "
@@ -156,13 +167,13 @@ def _compared(
         return found
 
     within, across, shifted = by_question(right, True), by_question(right, False), by_question(moved, False)
-    lost = paired_difference(within, across, seed=seed)
+    lost, beyond = (paired_difference(within, each, seed=seed) for each in (across, shifted))
     statement = (
         f"A linear probe that tells {questions} questions apart by their answers is right in {within.mean():.0%} of "
         f"cases within the persona that it was trained on, and in {across.mean():.0%} in others (chance "
         f"{1 / questions:.0%}); with each persona's own mean taken away, in {shifted.mean():.0%}."
     )
-    said = _what_it_means(lost, float(shifted.mean()), float(within.mean()), 1 / questions)
+    said = _what_it_means(lost, beyond, mean(within, seed=seed).above(1 / questions))
     columns = ("trained on", *(f"read in {persona}" for persona in personas))
     rows: list[tuple[Cell | Estimate, ...]] = [
         (one, *(mean(right[one, other].astype(float), seed=seed) for other in personas)) for one in personas
@@ -174,12 +185,26 @@ def _compared(
     )
 
 
-def _what_it_means(lost: Estimate, shifted: float, within: float, chance: float) -> str:
-    if lost.low is None or lost.low <= 0:
+def _what_it_means(lost: Estimate, beyond: Estimate, read: bool | None) -> str:
+    """What is concluded, in words. `lost`: the share read within a persona, minus that in others; `beyond`: the same
+    with each persona's own mean taken away; `read`: whether more is read within than by chance.
+
+    >>> _what_it_means(Estimate(0.0, -0.05, 0.05), Estimate(0.0, -0.05, 0.05), True)
+    'Content is read alike in all of them.'
+    >>> _what_it_means(Estimate(0.35, -0.01, 0.7), Estimate(0.3, -0.01, 0.7), True)
+    'Whether content is read alike in all of them could not be told.'
+    """
+    if not read:
+        return "Within a persona nothing was surely read, so whether content is read alike could not be told."
+    if lost.below(_ALIKE):
         return "Content is read alike in all of them."
-    if shifted - chance >= 0.8 * (within - chance):
+    if not lost.above(0):
+        return "Whether content is read alike in all of them could not be told."
+    if beyond.below(_ALIKE):
         return "Each persona shifts everything by a direction of its own; beyond that, content is read alike."
-    return "So part of the content is encoded relative to the persona."
+    if beyond.above(0):
+        return "So part of the content is encoded relative to the persona."
+    return "Something is lost between them; whether more than a shift by a direction of each could not be told."
 
 
 def _personas(bench: Bench) -> list[str]:
