@@ -2,13 +2,13 @@
 # The whole way from a model to a count of its minds: a persona space is fitted, its regions are tested, conversations
 # are recorded and labelled, minds are counted under every view, and a report is written. Some minutes on two cores.
 #
-#     sh examples/persona_chain.sh [FOLDER [MODEL]]        (persona-chain, organism)
+#     sh examples/persona_chain.sh [FOLDER]        (persona-chain)
 #
 # The model is a very small one that comes along: its personas were planted, and nothing here is evidence about large
-# models. For another model, give its name, and its own roles and users: docs/spaces.md.
+# models. Another model takes roles, users and a judge of its own: docs/spaces.md.
 set -eu
 folder=${1:-persona-chain}
-model=${2:-organism}
+model=organism
 individuate=${INDIVIDUATE:-individuate}
 python=${DEMO_PYTHON:-python3}
 here=$(dirname "$0")

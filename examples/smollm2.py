@@ -61,7 +61,8 @@ def main() -> int:
         print("Fetching and converting SmolLM2 135M Instruct (93 MB) ...", flush=True)
         converted(fetched(Path(folder)), made)
         made.rename(target)
-    print(f"{target}: a checkpoint. Next: individuate chat --model {target}")
+    print(f"{target}: a checkpoint. Next: individuate chat --model {target}. A persona space for it:")
+    print(f"individuate space fit --model {target} --roles examples/roles.json -o {target.name}.safetensors")
     return 0
 
 

@@ -308,13 +308,16 @@ def test_help_needs_no_torch():
         (["drift", "--axis", "asistant"], 'did you mean "assistant"'),
         (["drift", "--layer", "17"], "the layer is 17"),
         (["capping", "--layers", "9"], "the layer is 9"),
+        (["emergent-misalignment", "--rank", "-3"], "not in the range"),
+        (["emergent-misalignment", "--narrow", "nope.jsonl", "--control", "no.jsonl"], "nope.jsonl"),
     ],
 )
 def test_bad_options_are_refused_in_words(run, tmp_path, arguments, message):
     done = run("experiment", *arguments, "-o", tmp_path / "run")
     assert done.exit_code == 2
     assert message in done.output
-    assert not (tmp_path / "run" / "report.md").exists()
+    assert not (tmp_path / "run").exists()
+    assert "goes on from there" not in done.output
 
 
 def test_the_command_writes_all_of_it_and_says_the_answer_first(run, tmp_path):
@@ -341,6 +344,7 @@ def test_the_command_writes_all_of_it_and_says_the_answer_first(run, tmp_path):
     other = run(*arguments, "--seed", 4)
     assert other.exit_code == 2
     assert "another seed: 0" in other.output
+    assert "or 0 as there, not 4" in other.output
 
 
 def test_replies_are_as_long_and_as_free_as_asked_for(run, tmp_path):

@@ -209,6 +209,27 @@ def test_the_judge_is_chosen_by_its_name(tmp_path):
 # --- what is kept
 
 
+def test_scores_that_were_mended_are_read_anew(tmp_path):
+    path, kept, asked = tmp_path / "s.csv", KeptJudgements(tmp_path / "judgements.jsonl"), [("Who?", "Me.")]
+    for score in (0, 9):
+        path.write_text(f"question,answer,score\nWho?,Me.,{score}\n")
+        assert kept.judged(ScoresFile.read(path), "aura", asked) == [Judgement(None, score)]
+        assert KeptJudgements(kept.path).judged(ScoresFile.read(path), "aura", asked) == [Judgement(None, score)]
+
+
+def test_what_people_filled_in_is_never_overwritten(tmp_path):
+    path = tmp_path / "to-be-judged.csv"
+    ScoresFile.read(path).write_missing(path)
+    path.write_text("question,answer,score,who\nWho?,Me.,7,Ann\nWhy?,So.,,\n")
+    file = ScoresFile.read(path)
+    file.judged("aura", [("Who?", "Me."), ("Why?", "So."), ("When?", "Now.")])
+    file.write_missing(path)
+    again = ScoresFile.read(path)
+    assert again.judged("aura", [("Who?", "Me.")]) == [Judgement(None, 7.0)]
+    assert "Ann" in path.read_text()
+    assert [line.split(",")[1] for line in path.read_text().splitlines()[1:]] == ["Who?", "Why?", "When?"]
+
+
 def test_empty_answers_and_those_that_nobody_can_tell_are_said_first(tmp_path):
     class Silent:
         name = "nobody"

@@ -177,6 +177,25 @@ def test_the_command_writes_a_report_and_refuses_a_folder_with_something_else(ru
     assert (result.exit_code, "something else is there" in result.output) == (2, True)
 
 
+def test_what_an_earlier_analysis_wrote_of_other_files_goes(run, files, table, tmp_path):
+    folder = tmp_path / "published"
+    assert run("experiment", "user-turns", "--from", *files(), table, "-o", folder).exit_code == 0
+    before = {path.name for path in folder.iterdir()}
+    assert run("experiment", "user-turns", "--from", *files(), "-o", folder).exit_code == 0
+    after = {path.name for path in folder.iterdir()}
+    assert after < before
+    assert not [name for name in after if "edit" in name or "experiment-2" in name]
+
+
+def test_options_that_recordings_cannot_heed_and_files_of_another_kind_are_refused(run, files, examples, tmp_path):
+    useless = run("experiment", "user-turns", "--from", *files(), "--n", 3, "-o", tmp_path / "a")
+    assert (useless.exit_code, "--n has no effect on recordings" in useless.stderr) == (2, True)
+    (tmp_path / "other.json").write_text("[1, 2]")
+    other = run("experiment", "user-turns", "--from", tmp_path / "other.json", "-o", tmp_path / "a")
+    assert (other.exit_code, "both conditions of a case, or exp2_results.csv" in other.stderr) == (2, True)
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.fixture(scope="module")
 def published(recordings):
     folder = recordings / "mini-experiments"

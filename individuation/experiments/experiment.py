@@ -55,7 +55,7 @@ def _command(entry: Entry) -> click.Command:
         entry.name,
         callback=_callback(entry),
         params=parameters,
-        help=f"{entry.title}.\n\n{entry.question}\n\n{entry.source}.",
+        help=f"{entry.title}{'' if entry.title.endswith('?') else '.'}\n\n{entry.question}\n\n{entry.source}.",
         short_help=entry.title,
         epilog="\b\nExamples:\n" + "\n".join(f"  {example}" for example in entry.examples),
     )
@@ -123,11 +123,12 @@ def _parameter(option: Option) -> click.Option:
         return click.Option(
             names, type=click.Choice(option.choices), default=option.default, show_default=shown, help=option.help
         )
+    bounded = option.least is not None or option.most is not None
     if option.kind == "number":
-        kinds["number"] = click.FloatRange(option.least, option.most)
+        kinds["number"] = click.FloatRange(option.least, option.most) if bounded else float
     if option.kind == "whole number":
         least, most = (None if end is None else int(end) for end in (option.least, option.most))
-        kinds["whole number"] = click.IntRange(least, most)
+        kinds["whole number"] = click.IntRange(least, most) if bounded else int
     metavar = {"number": "X", "whole number": "N", "numbers": "X,X,...", "whole numbers": "N,N,...", "file": "FILE"}
     return click.Option(
         names,
@@ -147,6 +148,7 @@ def _callback(entry: Entry) -> Callable[..., None]:
             given["output"] = f"{entry.name}-published"
         folder = Path(given.pop("output") or entry.name)
         if published:
+            _refuse_useless(context)
             from individuation.experiments.published import analyse
 
             analyse([Path(file) for file in published], folder, given["format_"])
@@ -164,6 +166,16 @@ def _callback(entry: Entry) -> Callable[..., None]:
             run_experiment(context, entry, Asked(folder=folder, options=options, **given))
 
     return run
+
+
+def _refuse_useless(context: click.Context) -> None:
+    """Recordings are what they are: what a run could be asked for has no effect on them."""
+    used = {"output", "format_", "published", "files", "from"}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in used and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} has no effect on recordings (--from).")
 
 
 def chosen(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:

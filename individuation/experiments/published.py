@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -26,6 +27,9 @@ from traces.importers.cache_edit_answers import IMPORTER
 from traces.recognition import read
 from traces.table import columns_of, read_table
 
+_WRITTEN = ("*.csv", "*.svg", "*.png")
+_EXPECTED = "files as the paper's supplement has them: both conditions of a case, or exp2_results.csv"
+
 
 def analyse(files: Sequence[Path], folder: Path, format_: str) -> None:
     """Analyse recordings of mini-experiment 1 (both conditions of a case), the table of 2, or both; write and say it.
@@ -35,6 +39,9 @@ def analyse(files: Sequence[Path], folder: Path, format_: str) -> None:
     """
     _check_folder(folder)
     found = analysed(files)
+    # Tables and pictures of files that are not among these any more would pass for this analysis's.
+    for path in [path for pattern in _WRITTEN for path in folder.glob(pattern)]:
+        path.unlink()
     written = write(found, folder)
     if format_ == "json":
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))
@@ -56,7 +63,7 @@ def analysed(files: Sequence[Path], *, seed: int = 0) -> Outcome:
                 raise TraceError(str(path), "it is a second table of mini-experiment 2", "one of them")
             answers = Answers(IMPORTER.answers(read_table(str(path), content)), str(path))
         else:
-            recordings.append(read(path))
+            recordings.append(_recording(path))
     pairs = pairs_of([each for facts in recordings for each in projections_of(facts)])
     settings: dict[str, Any] = {
         "files": {path.name: f"sha256:{sha256(read_bytes(path)).hexdigest()}" for path in files},
@@ -66,7 +73,9 @@ def analysed(files: Sequence[Path], *, seed: int = 0) -> Outcome:
     if not recordings:
         return found
     minds = counted(recordings)
-    named = " ".join(path.name for path in files if not IMPORTER.columns <= set(columns_of(read_bytes(path))))
+    named = " ".join(
+        shlex.quote(str(path)) for path in files if not IMPORTER.columns <= set(columns_of(read_bytes(path)))
+    )
     return replace(
         found,
         findings=[*found.findings, *minds.findings],
@@ -75,6 +84,13 @@ def analysed(files: Sequence[Path], *, seed: int = 0) -> Outcome:
         caveats=[*found.caveats, *minds.caveats],
         next=[f"individuate import {named} -o published.db"],
     )
+
+
+def _recording(path: Path) -> Facts:
+    try:
+        return read(path)
+    except TraceError as error:
+        raise TraceError(error.where, error.found, _EXPECTED) from None
 
 
 def _check_folder(folder: Path) -> None:

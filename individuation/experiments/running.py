@@ -12,7 +12,7 @@ import click
 
 from individuation.outcomes.text import show
 from individuation.outcomes.writing import write
-from individuation.recording.places import SPACE
+from individuation.recording.places import SPACE, space_file
 from individuation.recording.steps import Steps
 from mechanism.experiments.catalogue import Entry
 from mechanism.experiments.experiment import Setting, conduct, experiment
@@ -65,7 +65,12 @@ def run_experiment(context: click.Context, entry: Entry, asked: Asked) -> None:
             setting = _setting(entry, asked, steps)
             setting.begin(entry.name)
             begun, context.meta["individuation.kept"] = True, kept
-            outcome = conduct(experiment(entry.name), setting)
+            try:
+                outcome = conduct(experiment(entry.name), setting)
+            except TraceError:
+                if setting.withdraw():
+                    del context.meta["individuation.kept"]
+                raise
             steps.begin("Writing")
             judge = setting.judge
             if isinstance(judge, ScoresFile) and judge.missing:
@@ -88,7 +93,9 @@ def _setting(entry: Entry, asked: Asked, steps: Steps) -> Setting:
     axis = asked.axis or (ASSISTANT if ASSISTANT in space.axes else space.axes[0])
     if axis not in space.axes:
         raise UnknownNameError("--axis", "axis", axis, space.axes)
-    material = material_for(host, asked.material)
+    material, judge = material_for(host, asked.material), chosen_judge(asked.judge, host)
+    if isinstance(judge, ScoresFile) and not judge.there:
+        click.echo(f"{asked.judge} is not there yet: answers will be written out to be judged.", err=True)
     if asked.persona not in material.personas:
         raise UnknownNameError("--persona", "persona", asked.persona, material.personas)
 
@@ -98,7 +105,7 @@ def _setting(entry: Entry, asked: Asked, steps: Steps) -> Setting:
     return Setting(
         host=host,
         space=space,
-        judge=chosen_judge(asked.judge, host),
+        judge=judge,
         material=material,
         folder=asked.folder,
         seed=asked.seed,
@@ -143,7 +150,7 @@ def load_host(
 
 def space_of(host: Host, asked: Asked) -> PersonaSpace:
     """The space that is given, or the one in the model's own folder. Raises `TraceError` where it does not fit."""
-    path = None if asked.space is None else Path(asked.space)
+    path = None if asked.space is None else space_file(asked.space)
     if path is None:
         folders = [model_folder(name) for name in (asked.adapter, asked.model) if name is not None]
         path = next((each / SPACE for each in folders if each is not None and (each / SPACE).is_file()), None)

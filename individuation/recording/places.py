@@ -24,6 +24,13 @@ SPACE = "space.safetensors"
 """A space that lies in a model's folder is that model's."""
 
 
+def space_file(space: str | Path) -> Path:
+    """The file of a space as a command is given it: a path, or a model that a space comes with (`organism`)."""
+    path = Path(space)
+    folder = None if path.is_file() else model_folder(str(space))
+    return folder / SPACE if folder is not None and (folder / SPACE).is_file() else path
+
+
 @dataclass(frozen=True)
 class Places:
     """The models that are asked for, and the servers that they are to run on.

@@ -59,7 +59,7 @@ def draw(
         from individuation.spaces.reading import read_space
         from traces.new_file import new_file
 
-    space = read_space(Path(file), model, layer)
+    space = read_space(file, model, layer)
     plane = [] if axes is None else [axis.strip() for axis in axes.split(",")]
     data = picture(space, path.suffix[1:].lower(), axes=plane, panels=panels)
     with new_file(path) as partial:

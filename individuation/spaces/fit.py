@@ -184,6 +184,8 @@ def fit(
                 seed=seed,
             )
             judging = chosen(judge, host) if judge is not None or own else None
+            if isinstance(judging, ScoresFile) and not judging.there:
+                click.echo(f"{judge} is not there yet: replies will be written out to be judged.", err=True)
             if isinstance(descriptions := getattr(judging, "descriptions", None), dict):
                 descriptions |= {role.name: role.description for role in asked.roles if role.description}
             context.meta["individuation.kept"] = kept

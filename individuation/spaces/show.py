@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
@@ -40,7 +39,7 @@ def show(file: str, model: str | None, layer: int | None, form: str) -> None:
         from individuation.spaces.description import described, said
         from individuation.spaces.reading import read_space
 
-    told = described(read_space(Path(file), model, layer))
+    told = described(read_space(file, model, layer))
     if form == "json":
         click.echo(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False))
         return

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from individuation.recording.places import SPACE
-from mechanism.host import model_folder
+from individuation.recording.places import space_file
 from mechanism.space import PersonaSpace
 from mechanism.vectors import load_vectors
 from traces.errors import UnknownNameError
@@ -14,12 +12,7 @@ from traces.errors import UnknownNameError
 
 def named_space(space: str) -> PersonaSpace:
     """The space in a file, or the one that comes with a model: `organism`. Raises `TraceError`."""
-    path = Path(space)
-    if not path.exists():
-        folder = model_folder(space)
-        if folder is not None and (folder / SPACE).is_file():
-            path = folder / SPACE
-    return load_vectors(path)
+    return load_vectors(space_file(space))
 
 
 def on_axes(space: PersonaSpace, axes: Sequence[str]) -> PersonaSpace:

@@ -46,6 +46,7 @@ class _Asked:
     random: int | None
     turns: int | None
     doses: tuple[float, ...] | None
+    thinking: bool
     tokens: int | None
     seed: int
     device: str | None
@@ -123,6 +124,7 @@ Examples:
     "--doses", callback=_doses, metavar="X,X,...",
     help="How hard to steer, as shares of the residual stream's length; the best is chosen.  [default: 0.1 to 0.8]",
 )  # fmt: skip
+@click.option("--thinking", is_flag=True, help="Let the model think before it answers, where its template can.")
 @click.option(
     "--tokens",
     type=click.IntRange(1),
@@ -161,6 +163,7 @@ def test(
     random: int | None,
     turns: int | None,
     doses: tuple[float, ...] | None,
+    thinking: bool,
     tokens: int | None,
     seed: int,
     device: str | None,
@@ -181,7 +184,7 @@ def test(
 
     asked = _Asked(
         space, model, adapter, any_weights, traces, [name.upper() for name in only] or _HYPOTHESES, axes, judge,
-        material, n, contexts, random, turns, doses, tokens, seed, device, dtype, report,
+        material, n, contexts, random, turns, doses, thinking, tokens, seed, device, dtype, report,
     )  # fmt: skip
     if output is not None and output.exists():
         raise TraceError(str(output), "it is there already", "a new file")
@@ -259,20 +262,15 @@ def _host(asked: _Asked, steps: Steps) -> Host | None:
     steps.begin(f"Loading {asked.model}")
     from individuation.experiments.running import load_host
 
-    return load_host(asked.model, asked.device, asked.dtype, asked.adapter)
+    return load_host(asked.model, asked.device, asked.dtype, asked.adapter, thinking=asked.thinking)
 
 
 def _space(asked: _Asked, host: Host | None) -> PersonaSpace:
     """The space, with the digest of the model that is asked, where it is used on other weights."""
-    from individuation.recording.places import SPACE
-    from mechanism.host import model_folder
+    from individuation.recording.places import space_file
     from mechanism.vectors import load_vectors
 
-    path = Path(asked.space)
-    folder = None if path.exists() else model_folder(asked.space)
-    if folder is not None and (folder / SPACE).is_file():
-        path = folder / SPACE
-    space = load_vectors(path, model=None if host is None else host.facts())
+    space = load_vectors(space_file(asked.space), model=None if host is None else host.facts())
     if host is None:
         return space
     space.check_fits(host, force=asked.any_weights)

@@ -215,11 +215,12 @@ CATALOGUE: dict[str, Entry] = {
             (
                 Option("narrow", "file", None, "Chats with the narrow habit.  [default: an organism's own]"),
                 Option("control", "file", None, "The same chats without the habit.  [default: an organism's own]"),
-                Option("rank", "whole number", 8, "Of the LoRA matrices."),
-                Option("learning-rate", "number", None, "[default: 0.001 on an organism, 0.0001 on others]"),
+                Option("rank", "whole number", 8, "Of the LoRA matrices.", least=1),
+                Option("learning-rate", "number", None, "[default: 0.001 on an organism, 0.0001 on others]",
+                       least=1e-9),
                 Option("steps", "whole number", None, "Steps of training.  [default: 60 on an organism, else once "
-                       "through the chats]"),
-                Option("batch", "whole number", 8, "Chats in a step."),
+                       "through the chats]", least=1),
+                Option("batch", "whole number", 8, "Chats in a step.", least=1),
             ),
             (
                 "individuate experiment emergent-misalignment -o narrow",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,13 +89,24 @@ class Setting:
             there = _read(path)
             for key, value in told.items():
                 if key not in _NOT_COMPARED and there.get(key) != value:
-                    found = f"it holds a run with another {key.replace('_', ' ')}: {_shown(there.get(key))}"
-                    raise TraceError(str(self.folder), found, f"another folder (-o), or {_shown(value)} as there")
+                    raise TraceError(str(self.folder), *_differing(key, there.get(key), value))
             return
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise TraceError(str(self.folder), "something else is there", "a folder that is new or empty (-o)")
         (self.folder / PARTS / _UNFINISHED).mkdir(parents=True)
         _write(path, told)
+
+    def withdraw(self) -> bool:
+        """Unmake the folder where no unit of the work was done: a mistake in an option is to bind nobody to it."""
+        parts = self.folder / PARTS
+        if any(path.is_file() for path in parts.glob("*")):
+            return False
+        shutil.rmtree(parts, ignore_errors=True)
+        for name in (SETTINGS, TRACE):
+            (self.folder / name).unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+        return True
 
     def facts(self, name: str) -> dict[str, Any]:
         """Everything that has to be known to do it again."""
@@ -232,6 +244,16 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
     partial.replace(path)
+
+
+def _differing(key: str, there: Any, given: Any) -> tuple[str, str]:
+    """What is found in a folder whose run was asked for otherwise, and what is expected."""
+    called = key.replace("_", " ")
+    if isinstance(there, dict) and isinstance(given, dict):
+        name = next(name for name in [*there, *given] if there.get(name) != given.get(name))
+        there, given, called = there.get(name), given.get(name), f"{called}: {name}"
+    expected = f"another folder (-o), or {_shown(there)} as there, not {_shown(given)}"
+    return f"it holds a run with another {called}: {_shown(there)}", expected
 
 
 def _shown(value: Any) -> str:

@@ -40,9 +40,12 @@ class KeptJudgements:
     def judged(
         self, judge: Judge, target: str, exchanges: Sequence[Exchange], on_judged: OnJudged | None = None
     ) -> list[Judgement]:
-        """What the judge says of answers. What it cannot tell is not kept: a file of scores, say, may grow."""
+        """What the judge says of answers. Not kept are what it cannot tell, and a file of scores, which people fill in
+        and mend.
+        """
         keys = [_key(judge, target, exchange) for exchange in exchanges]
-        new = {key: each for key, each in zip(keys, exchanges, strict=True) if key not in self._known}
+        scored = isinstance(judge, ScoresFile)
+        new = {key: each for key, each in zip(keys, exchanges, strict=True) if scored or key not in self._known}
         told: dict[str, Judgement] = {}
         waiting = list(new)
         for first in range(0, len(waiting), AT_ONCE):
@@ -51,8 +54,9 @@ class KeptJudgements:
             some = waiting[first : first + AT_ONCE]
             said = dict(zip(some, judge.judged(target, [new[key] for key in some]), strict=True))
             told |= said
-            self._keep({key: judgement for key, judgement in said.items() if judgement.known})
-        found = [self._known.get(key) or told[key] for key in keys]
+            if not scored:
+                self._keep({key: judgement for key, judgement in said.items() if judgement.known})
+        found = [told[key] if key in told else self._known[key] for key in keys]
         self._empty |= {key for key, (_, answer) in zip(keys, exchanges, strict=True) if not answer.strip()}
         self._asked |= {key: said.shows(target) is not None for key, said in zip(keys, found, strict=True)}
         return found

@@ -13,7 +13,6 @@ from typing import Any
 from mechanism.judges.judge import Exchange, Judgement
 from mechanism.outcome import Outcome
 from traces.errors import TraceError, quoted
-from traces.new_file import new_file
 
 SUFFIXES = (".csv", ".jsonl")
 COLUMNS = ("target", "question", "answer", "score", "persona", "coherent")
@@ -26,8 +25,10 @@ _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 class ScoresFile:
     """Judgements by question and answer, read from a file. What is not in it is not judged, and kept in `missing`."""
 
-    def __init__(self, name: str, rows: Iterable[tuple[str | None, str, str, Judgement]]) -> None:
+    def __init__(self, name: str, rows: Iterable[tuple[str | None, str, str, Judgement]], there: bool = True) -> None:
         self.name = f"the scores in {name}"
+        self.there = there
+        """Whether there is such a file; where there is none, all answers are still to be judged."""
         self.missing: dict[tuple[str, str, str], None] = {}
         """What was asked for and not there: target, question, answer, in order."""
         self._scores = {(target, _key(question), _key(answer)): said for target, question, answer, said in rows}
@@ -39,7 +40,7 @@ class ScoresFile:
         Raises `TraceError` for a file that cannot be read so, naming the row.
         """
         if not path.exists():
-            return cls(path.name, [])
+            return cls(path.name, [], there=False)
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeError) as error:
@@ -59,14 +60,21 @@ class ScoresFile:
         return found
 
     def write_missing(self, path: Path) -> None:
-        """Write what is missing as a CSV to be filled in; one that is there, of an earlier call, is replaced."""
+        """Write what is missing as a CSV to be filled in, behind what was filled in there already.
+
+        Rows without a score that an earlier call left there are replaced. Raises `TraceError` for a file that is there
+        and is no such table.
+        """
+        done = [row for _, row in _of_csv(path, path.read_text(encoding="utf-8-sig"))] if path.is_file() else []
+        done = [row for row in done if _filled(row)]
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((*row, "", "", "") for row in self.missing)
-        path.unlink(missing_ok=True)
-        with new_file(path) as partial:
-            partial.write_text(file.getvalue(), encoding="utf-8")
+        writer = csv.DictWriter(file, list(dict.fromkeys([*COLUMNS, *(key for row in done for key in row)])))
+        writer.writeheader()
+        writer.writerows(done)
+        writer.writerows(dict(zip(COLUMNS, row, strict=False)) for row in self.missing)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(file.getvalue(), encoding="utf-8", newline="\n")
+        partial.replace(path)
 
     def said_missing(self, outcome: Outcome, path: Path) -> Outcome:
         """The outcome with a caveat, first, that so many answers have no score yet, and where they are to be judged."""

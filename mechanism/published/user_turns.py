@@ -266,7 +266,7 @@ def _plot(pair: Pair) -> Plot:
     ]
     return Plot(
         f"user-turns-{pair.case}",
-        f"{pair.case}: user turns stay together, assistant turns do not",
+        f"{pair.case}: turns of the user and of the assistant, unsteered and capped",
         "lines",
         "turn",
         "projection on the assistant axis",

@@ -147,6 +147,12 @@ def _folder(folder: Path, model: Model | None, layer: int | None, name: str | No
     return space.replaced(cloud=RoleCloud(axes, means.numpy(), default))
 
 
+def _pickled(path: Path) -> bool:
+    """Whether a file begins as torch's do: a zip archive, or a bare pickle."""
+    with path.open("rb") as file:
+        return file.read(2)[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
 def _tensors(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
@@ -154,6 +160,8 @@ def _tensors(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        if not _pickled(path):
+            raise TraceError(str(path), "it is no file of vectors", FORMATS) from None
         found = (
             "it is an unsafe pickle: loading it could run any program"
             if "Weights only" in str(error)
