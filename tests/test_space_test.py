@@ -11,11 +11,14 @@ from click.testing import CliRunner
 
 from individuation.cli.main import cli
 from mechanism.experiments.material import OrganismMaterial
+from mechanism.hypotheses import tested
 from mechanism.hypotheses.bench import Bench, Size
 from mechanism.hypotheses.tested import Points, hypotheses_tested
+from mechanism.hypotheses.verdicts import all_hold
 from mechanism.judges.grammar import GrammarJudge
 from mechanism.organism import ORGANISM_CAVEAT, path_of
 from mechanism.organism.conversations import aura_drift
+from mechanism.outcome import Finding, Part
 from mechanism.recorder import Recorder
 from mechanism.role_cloud import RoleCloud
 from mechanism.session import Session
@@ -73,6 +76,47 @@ def test_one_continuum_is_not_discrete_whatever_regions_are_drawn_in_it():
     assert found.outcome.findings[0].passed is False
 
 
+def test_of_regions_that_hold_too_few_points_nothing_is_concluded():
+    drawn = {**REGIONS, "upper": {"a": (0.001, None), "b": (2.0, None)}}
+    right_first = {"left": drawn["left"], "upper": drawn["upper"], "right": drawn["right"]}
+    found = hypotheses_tested(a_space(heaps()).replaced(regions=right_first), which=["H3"])
+    assert found.discrete is None
+    assert found.outcome.findings[0].passed is None
+    assert "too few of them are in upper" in found.outcome.findings[0].statement
+    assert any("basins of their own could not be told: upper" in caveat for caveat in found.outcome.caveats)
+
+
+@pytest.mark.parametrize(
+    ("reached", "kept", "points", "discrete"),
+    [
+        ([True, True], [True, True], heaps(), True),
+        ([True, True], [True, None], heaps(), None),
+        ([None, True], [True, True], heaps(), None),
+        ([True, True], [False, None], heaps(), False),
+        ([False, None], [None, None], heaps(), False),
+        ([True, True], [True, True], one_cloud(), False),
+        ([True, True], [None, None], one_cloud(), False),
+    ],
+)
+def test_a_space_is_not_discrete_only_where_a_part_fails_and_discrete_only_where_all_hold(
+    monkeypatch, reached, kept, points, discrete
+):
+    def told(verdicts):
+        return lambda *_: (Part((Finding("part", "It is told."),)), dict(zip(REGIONS, verdicts, strict=True)))
+
+    monkeypatch.setattr(tested, "courses_of", lambda _: ["a conversation"])
+    monkeypatch.setattr(tested, "privileged", told(reached))
+    monkeypatch.setattr(tested, "sticky", told(kept))
+    for name in ("pushed", "gated"):
+        monkeypatch.setattr(tested, name, lambda *_: Part())
+    part, found = tested._regions(a_space(points), object(), [], None, 0)
+    assert found is discrete
+    assert part.findings[0].passed is discrete
+    statement = part.findings[0].statement
+    assert ("not told whether sticky" in statement) == (None in kept)
+    assert ("not told whether privileged" in statement) == (None in reached)
+
+
 def test_of_very_many_points_a_sample_is_tested():
     found = hypotheses_tested(a_space(heaps(2100)), which=["H3"])
     assert found.discrete is True
@@ -122,10 +166,10 @@ def test_with_a_model_every_region_has_to_be_reached_and_kept_to(organism, own_s
     points = Points(dice.normal(size=(60, 3)) + middle + 8 * (np.arange(60) % 2)[:, None], None, "given")
     found = hypotheses_tested(own_space, bench, points=points, which=["H3"])
     by_name = {finding.name: finding.passed for finding in found.outcome.findings}
-    every = all(by_name[f"privileged: {region}"] and by_name[f"sticky: {region}"] for region in own_space.regions)
     assert by_name["discreteness"] is True
-    # Both heaps lie in one region, so no two regions share a basin.
-    assert found.discrete is every
+    # No point is in aura or evil, so whether they are basins of their own is not told.
+    asked = [by_name[f"{what}: {region}"] for what in ("privileged", "sticky") for region in own_space.regions]
+    assert found.discrete is all_hold([None, *asked])
     assert found.outcome.caveats[0] == ORGANISM_CAVEAT
 
 
