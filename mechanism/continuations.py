@@ -6,6 +6,7 @@ price of the answers alone. Nothing is recorded here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 from transformers.cache_utils import Cache
 
 from mechanism.architecture import block_output
+from mechanism.batches import rows_together
 from mechanism.cache import copies_of
 from mechanism.generation import generation_config, refused, seeded
 from mechanism.host import Host
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
 
     from mechanism.session import Session
     from mechanism.space import PersonaSpace
-
-TOGETHER = 64
-"""So many answers share their passes."""
 
 
 class Answer(NamedTuple):
@@ -76,24 +76,52 @@ class Asking:
 def answers(standing: Standing, questions: Sequence[str], asking: Asking) -> list[list[Answer]]:
     """Answers to each question, each as if it were the next thing that the user says; in the order of the questions.
 
-    Questions of as many tokens share their passes, so nothing is filled up. Raises `TraceError` where the template
-    cannot write a question, where no room is left for an answer, or for sampling that `generate` does not take.
+    Answers to one question share their passes: 64, or, where there is no memory for so many copies of the cache, 32,
+    16 and so on. What is sampled hangs on the seed, the question and which of its answers share their passes, so on the
+    memory too, but not on the other questions.
+
+    Raises `TraceError` where the template cannot write a question, where no room is left for an answer, or for sampling
+    that `generate` does not take.
     """
     host, found = standing.host, list[list[Answer]]([] for _ in questions)
-    prompts = [_prompt(standing, question) for question in questions]
-    waiting = [number for number in range(len(questions)) for _ in range(asking.each)]
-    lengths = sorted({len(prompt.ids) for prompt in prompts})
+    prompts = {question: _prompt(standing, question) for question in questions}
     config = generation_config(host, Sampling(asking.sampling, None, tuple(sorted(host.template.end_ids))))
-    with seeded(asking.seed, host.device):
-        for length in lengths:
-            rows = [number for number in waiting if len(prompts[number].ids) == length]
-            host.check_length(len(standing.ids) + length + 1)
-            for first in range(0, len(rows), TOGETHER):
-                some = rows[first : first + TOGETHER]
-                said = _sampled(standing, [prompts[number] for number in some], asking, config)
-                for number, answer in zip(some, said, strict=True):
-                    found[number].append(answer)
+    for prompt in prompts.values():
+        host.check_length(len(standing.ids) + len(prompt.ids) + 1)
+    for question, prompt in prompts.items():
+        # Asked twice, a question is answered twice as often.
+        waiting = [number for number, each in enumerate(questions) if each == question for _ in range(asking.each)]
+        own = _with_room(config, host, len(standing.ids) + len(prompt.ids))
+        first = 0
+        while first < len(waiting):
+            together = _together(standing, prompt, own)
+            some = waiting[first : first + together]
+            with seeded(_seed(asking.seed, question, first), host.device):
+                said = _sampled(standing, prompt, len(some), asking, own)
+            for number, answer in zip(some, said, strict=True):
+                found[number].append(answer)
+            first += len(some)
     return found
+
+
+def _seed(seed: int, question: str, first: int) -> int:
+    """The seed of the answers to a question from the `first` on."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{first}/{question}".encode()).digest()[:7], "big")
+
+
+def _together(standing: Standing, prompt: _Prompt, config: GenerationConfig) -> int:
+    """How many answers share their passes: a power of two, so that a little memory more or less changes nothing."""
+    length, longest = len(prompt.ids), config.max_new_tokens
+    tokens = len(standing.ids) + length + (longest if isinstance(longest, int) else 0)
+    return 1 << rows_together(standing.host, tokens, length).bit_length() - 1
+
+
+def _with_room(config: GenerationConfig, host: Host, before: int) -> GenerationConfig:
+    """The configuration with answers that are no longer than the context window has room for."""
+    if host.context is None or not isinstance(config.max_new_tokens, int):
+        return config
+    room = min(config.max_new_tokens, host.context - before)
+    return GenerationConfig(**{**config.to_dict(), "max_new_tokens": room})
 
 
 class _Prompt(NamedTuple):
@@ -111,15 +139,12 @@ def _prompt(standing: Standing, question: str) -> _Prompt:
     return _Prompt([*transcript.closing(), *turn.ids, *opening], len(opening))
 
 
-def _sampled(standing: Standing, prompts: Sequence[_Prompt], asking: Asking, config: Any) -> list[Answer]:
-    """An answer to each prompt, all of one length, from one pass a token."""
+def _sampled(standing: Standing, prompt: _Prompt, rows: int, asking: Asking, config: GenerationConfig) -> list[Answer]:
+    """So many answers to a prompt, from one pass a token."""
     host, start = standing.host, len(standing.ids)
-    length = len(prompts[0].ids)
-    fed = torch.tensor([[*standing.ids, *prompt.ids] for prompt in prompts], device=host.device)
-    replying = start + length - min(prompt.opening for prompt in prompts)
-    if host.context is not None and isinstance(config.max_new_tokens, int):
-        room = min(config.max_new_tokens, host.context - start - length)
-        config = type(config)(**{**config.to_dict(), "max_new_tokens": room})
+    length = len(prompt.ids)
+    fed = torch.tensor([[*standing.ids, *prompt.ids]] * rows, device=host.device)
+    replying = start + length - prompt.opening
     with ExitStack() as stack:
         for intervention in asking.interventions:
             stack.enter_context(intervention.on(host, from_position(replying)))
@@ -129,7 +154,7 @@ def _sampled(standing: Standing, prompts: Sequence[_Prompt], asking: Asking, con
                 input_ids=fed,
                 attention_mask=torch.ones_like(fed),
                 generation_config=config,
-                past_key_values=copies_of(standing.cache, len(prompts)),
+                past_key_values=copies_of(standing.cache, rows),
             )
         except ValueError as error:
             raise refused(error) from None
