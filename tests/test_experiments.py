@@ -11,6 +11,7 @@ import pytest
 import torch
 from recorded import begin, content
 from tiny_models import tiny_host
+from transformers import GenerationConfig
 
 from individuation.outcomes.writing import write
 from mechanism.experiments import capping, drift, stickiness, thresholds, user_turns
@@ -257,13 +258,14 @@ def test_an_organism_is_known_by_its_name_or_by_how_it_was_made(organism):
     assert material_for(tiny_host()).name == our_material().name
 
 
-def test_a_model_that_always_takes_its_likeliest_word_is_sampled_nevertheless(setting, organism):
+def test_a_model_that_always_takes_its_likeliest_word_is_sampled_nevertheless(setting, organism, monkeypatch):
     """Experiments count replies: greedy ones would all be one."""
     host = tiny_host()
     assert not host.model.generation_config.do_sample
     assert usual_sampling(host) == {"do_sample": True, "temperature": 0.7, "max_new_tokens": 256}
-    host.model.generation_config.update(do_sample=True, temperature=0.6, top_p=0.9)
-    assert usual_sampling(host) == {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "max_new_tokens": 256}
+    shipped = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20}
+    monkeypatch.setattr(host.model, "generation_config", GenerationConfig(**shipped))
+    assert usual_sampling(host) == {**shipped, "max_new_tokens": 256}
     assert usual_sampling(organism)["max_new_tokens"] == 64
     assert setting(sampling={"max_new_tokens": 5}).sampling == {**usual_sampling(organism), "max_new_tokens": 5}
     # Whoever wants the likeliest word gets it, and no temperature beside it.

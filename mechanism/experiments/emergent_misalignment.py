@@ -94,7 +94,7 @@ class _Asked:
         self.directions = -directions if self.axis == ASSISTANT else directions
         sampling = setting.sampling
         self.temperature = float(sampling.get("temperature") or 1.0) if sampling.get("do_sample") else 0.0
-        self.top_p: float | None = sampling.get("top_p")
+        self.kept: dict[str, Any] = {name: sampling.get(name) for name in ("top_k", "top_p")}
         self.most = int(sampling["max_new_tokens"])
 
     def trained(self, chats: NarrowChats, recipe: Recipe, recorder: Recorder) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class _Asked:
 
     def _replies(self, host: Host, chats: Sequence[Sequence[Message]]) -> list[str]:
         seed, most = self.setting.seed, self.most
-        return replies(host, chats, seed=seed, temperature=self.temperature, top_p=self.top_p, most=most)
+        return replies(host, chats, seed=seed, temperature=self.temperature, most=most, **self.kept)
 
     def _projected(self, host: Host, chats: Sequence[Sequence[Message]]) -> Any:
         """Projections [chats, layers] of the replies; NaN for an empty one."""
