@@ -187,7 +187,7 @@ def _say_regions(told: dict[str, Any]) -> None:
         if told["mixture"] is not None:
             out.print("  Replies are in the region that the mixture finds most probable.", markup=False)
     verdict = {
-        None: "Not tested, or could not be told, whether the regions are separate basins or parts of a continuum "
+        None: "Not tested whether the regions are separate basins or parts of a continuum, or it could not be told "
         "(individuate space test).",
         True: "Tested: the regions are separate (Hypothesis 3 is borne out on this space).",
         False: "Tested: the regions were not shown to be separate (Hypothesis 3 is not borne out on this space). What "
