@@ -361,9 +361,9 @@ def test_the_best_of_many_doses_is_tried_where_it_was_not_chosen(organism, space
 
 @pytest.mark.slow
 def test_on_the_organism_the_exact_edit_is_borne_out_and_so_are_its_controls(organism, space, tmp_path):
-    options = {**OPTIONS, "conversations": 10, "raw": []}
+    options = {**OPTIONS, "conversations": 20, "raw": []}
     outcome = conduct(
-        experiment("kv-edit"), setting_of(organism, space, tmp_path / "run", size=10, options=options,
+        experiment("kv-edit"), setting_of(organism, space, tmp_path / "run", size=20, options=options,
                                           material=OrganismMaterial()),
     )  # fmt: skip
     passed = {finding.name: finding.passed for finding in outcome.findings}
