@@ -146,9 +146,9 @@ CATALOGUE: dict[str, Entry] = {
             "else is touched, who answers the next question?",
             f"{PAPER}, §3.4, mini-experiment 2",
             "mechanism.experiments.kv_edit",
-            ("answers to each question", 10),
+            ("answers to each question", 20),
             (
-                Option("conversations", "whole number", 5, "Conversations that the answers are spread over.", least=1),
+                Option("conversations", "whole number", 20, "Conversations that the answers are spread over.", least=1),
                 Option("pressed", "whole number", 8, "Exchanges with pressure in each.", least=1),
                 Option("coefficients", "numbers", "0.25,0.5,1,1.5,2",
                        "Doses of exact edits, in lengths of the residual stream.", least=0),
@@ -174,7 +174,7 @@ CATALOGUE: dict[str, Entry] = {
             "transfer?",
             f"{PAPER}, §2.2 and §2.3",
             "mechanism.experiments.model_switch",
-            ("conversations", 8),
+            ("conversations", 12),
             (
                 Option("places", "whole number", 16, "At so many places of a reply, evenly spread.", least=1),
                 Option("pressed", "whole number", 6, "Exchanges with pressure, in every second conversation.", least=1),
@@ -211,7 +211,7 @@ CATALOGUE: dict[str, Entry] = {
             "residual stream move along the evil direction?",
             f"{PAPER}, §3.2; Betley et al. 2025",
             "mechanism.experiments.emergent_misalignment",
-            ("answers for each model", 100),
+            ("answers for each model", 200),
             (
                 Option("narrow", "file", None, "Chats with the narrow habit.  [default: an organism's own]"),
                 Option("control", "file", None, "The same chats without the habit.  [default: an organism's own]"),
