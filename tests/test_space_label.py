@@ -46,7 +46,7 @@ def recorded(host, run, tmp_path_factory):
     pushes = [("aura", "evil", None)[number % 3] for number in range(CHATS)]
     for turn in range(TURNS):
         for chat, push in zip(told, pushes, strict=True):
-            chat.append({"role": "user", "content": pressing(dice, push, 0.7 if turn else 0.0)})
+            chat.append({"role": "user", "content": pressing(dice, push, 1.0 if turn else 0.0)})
         for chat, answer in zip(told, replies(host, told, seed=turn), strict=True):
             chat.append({"role": "assistant", "content": answer})
     write(folder / "chats.jsonl", told)
