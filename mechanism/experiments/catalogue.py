@@ -146,9 +146,9 @@ CATALOGUE: dict[str, Entry] = {
             "else is touched, who answers the next question?",
             f"{PAPER}, §3.4, mini-experiment 2",
             "mechanism.experiments.kv_edit",
-            ("answers to each question", 20),
+            ("answers to each question", 10),
             (
-                Option("conversations", "whole number", 20, "Conversations that the answers are spread over.", least=1),
+                Option("conversations", "whole number", 10, "Conversations that the answers are spread over.", least=1),
                 Option("pressed", "whole number", 8, "Exchanges with pressure in each.", least=1),
                 Option("coefficients", "numbers", "0.25,0.5,1,1.5,2",
                        "Doses of exact edits, in lengths of the residual stream.", least=0),
