@@ -140,7 +140,7 @@ def _labelling(facts: Facts, name: str) -> dict[str, Any]:
         found["changes within turns"] = sum(len(turn.changes) for turn in labels.turns.values())
         found["found by"] = (labels.made or {}).get("method")
     if regions.continuous:
-        found["regions shown not to be discrete"] = list(regions.continuous)
+        found["regions not shown to be discrete"] = list(regions.continuous)
     return found
 
 

@@ -28,7 +28,7 @@ def brackets(results: Iterable[Result]) -> str | None:
         return None
     first = any(result.range_first for result in ranged)
     return "In brackets: the range over readings and plausible region boundaries" + (
-        "; where regions were shown not to be discrete, the range comes first" if first else ""
+        "; where regions were not shown to be discrete, the range comes first" if first else ""
     )
 
 
@@ -78,7 +78,7 @@ class Result:
     @property
     def count_text(self) -> str:
         """The count as a table has it: with its range under a persona view, `2 (1-4)`; `-` for none. Where regions were
-        shown not to be discrete the range comes first: `1-4 (2 as labelled)`.
+        not shown to be discrete the range comes first: `1-4 (2 as labelled)`.
         """
         count = "-" if self.count is None or self.nothing_known else f"{self.count:,}"
         if self.range is None:
@@ -112,7 +112,7 @@ class Result:
 
     @property
     def said_first(self) -> str | None:
-        """The caveat that comes before the count: that the regions counted were shown not to be discrete."""
+        """The caveat that comes before the count: that the regions counted were not shown to be discrete."""
         return not_discrete(self.criterion, self.stages)
 
     @property

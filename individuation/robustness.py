@@ -40,7 +40,7 @@ class Sensitivity:
     over_boundaries: tuple[Barcode, ...]
     chances: Distribution | None
     said_first: str | None = None
-    """The caveat that comes before the count: that the regions counted were shown not to be discrete."""
+    """The caveat that comes before the count: that the regions counted were not shown to be discrete."""
 
     @property
     def range(self) -> CountRange | None:

@@ -39,7 +39,7 @@ class Regions:
     untested: list[str] = field(default_factory=list)
     """Spaces whose regions were not shown to be discrete (Hypothesis 3 not tested)."""
     continuous: list[str] = field(default_factory=list)
-    """Spaces whose regions were shown not to be discrete (Hypothesis 3 failed)."""
+    """Spaces whose regions were not shown to be discrete (Hypothesis 3 failed)."""
     ambiguous: int = 0
     """How many turns lie in more than one region of their space; the first one listed was taken."""
     drawn: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)

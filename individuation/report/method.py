@@ -79,7 +79,7 @@ def _rows(name: str, space: Space) -> list[list[Content]]:
     read = ", ".join(
         part for part in (f"layer {space.layer}" if space.layer is not None else "", space.pooling or "") if part
     )
-    discrete = {None: "not tested", True: "shown to be", False: "shown not to be"}[space.discrete]
+    discrete = {None: "not tested, or not told", True: "shown to be", False: "not shown to be"}[space.discrete]
     return [
         [
             named(name), named(region),

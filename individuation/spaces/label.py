@@ -186,8 +186,8 @@ def _caveats(space: PersonaSpace) -> list[str]:
     if space.discrete is True:
         return []
     if space.discrete is None:
-        return ["It was not tested whether these regions are discrete (individuate space test)."]
-    return ["On this space no discrete regions were found: what is counted by them is a cut through a continuum."]
+        return ["It was not tested whether these regions are discrete, or could not be told (individuate space test)."]
+    return ["The regions of this space were not shown to be discrete: they may be cuts through a continuum."]
 
 
 def _said(told: dict[str, Any]) -> None:
