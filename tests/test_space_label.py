@@ -26,7 +26,7 @@ from traces.vocabulary import ROLES
 
 torch.set_num_threads(1)
 
-CHATS, TURNS, MIXED = 24, 5, 12
+CHATS, TURNS, MIXED = 72, 5, 12
 ASSISTANT = ROLES.index("assistant")
 
 
