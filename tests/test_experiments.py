@@ -177,6 +177,18 @@ def test_a_line_of_judgements_that_was_cut_short_is_passed_over(setting):
     assert len(one.judge.asked) == 2
 
 
+def test_a_mistake_unmakes_the_folder_only_where_nothing_was_done(setting):
+    one = setting()
+    one.begin("drift")
+    assert one.withdraw()
+    assert not one.folder.exists()
+    one.begin("drift")
+    # Parts may be thrown away once their trace is made.
+    (one.folder / TRACE).write_bytes(b"a trace")
+    assert not one.withdraw()
+    assert sorted(path.name for path in one.folder.iterdir()) == [PARTS, SETTINGS, TRACE]
+
+
 def test_a_judge_that_cannot_tell_is_named_first(setting, quick):
     options = {"before": 1, "pressed": 1, "after": 1}
     silent = Counting(known=False)

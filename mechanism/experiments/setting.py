@@ -99,11 +99,10 @@ class Setting:
     def withdraw(self) -> bool:
         """Unmake the folder where no unit of the work was done: a mistake in an option is to bind nobody to it."""
         parts = self.folder / PARTS
-        if any(path.is_file() for path in parts.glob("*")):
+        if (self.folder / TRACE).exists() or any(path.is_file() for path in parts.glob("*")):
             return False
         shutil.rmtree(parts, ignore_errors=True)
-        for name in (SETTINGS, TRACE):
-            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / SETTINGS).unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
         return True
