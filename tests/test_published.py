@@ -181,9 +181,11 @@ def test_what_an_earlier_analysis_wrote_of_other_files_goes(run, files, table, t
     folder = tmp_path / "published"
     assert run("experiment", "user-turns", "--from", *files(), table, "-o", folder).exit_code == 0
     before = {path.name for path in folder.iterdir()}
+    (folder / "mine.csv").write_text("a,b\n")
     assert run("experiment", "user-turns", "--from", *files(), "-o", folder).exit_code == 0
     after = {path.name for path in folder.iterdir()}
-    assert after < before
+    assert "mine.csv" in after
+    assert after - {"mine.csv"} < before
     assert not [name for name in after if "edit" in name or "experiment-2" in name]
 
 

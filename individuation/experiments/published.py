@@ -15,7 +15,7 @@ import click
 
 from individuation.experiments.published_minds import counted
 from individuation.outcomes.text import show
-from individuation.outcomes.writing import DATA, write
+from individuation.outcomes.writing import DATA, file_name, write
 from mechanism.outcome import Outcome
 from mechanism.published.cache_edit import Answers
 from mechanism.published.outcome import NAME, outcome
@@ -27,7 +27,6 @@ from traces.importers.cache_edit_answers import IMPORTER
 from traces.recognition import read
 from traces.table import columns_of, read_table
 
-_WRITTEN = ("*.csv", "*.svg", "*.png")
 _EXPECTED = "files as the paper's supplement has them: both conditions of a case, or exp2_results.csv"
 
 
@@ -37,11 +36,11 @@ def analyse(files: Sequence[Path], folder: Path, format_: str) -> None:
     A folder with an earlier analysis is written anew. Raises `TraceError` for files that are something else, and for a
     folder that holds something else.
     """
-    _check_folder(folder)
+    earlier = _earlier(folder)
     found = analysed(files)
     # Tables and pictures of files that are not among these any more would pass for this analysis's.
-    for path in [path for pattern in _WRITTEN for path in folder.glob(pattern)]:
-        path.unlink()
+    for path in earlier:
+        path.unlink(missing_ok=True)
     written = write(found, folder)
     if format_ == "json":
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))
@@ -93,12 +92,17 @@ def _recording(path: Path) -> Facts:
         raise TraceError(error.where, error.found, _EXPECTED) from None
 
 
-def _check_folder(folder: Path) -> None:
+def _earlier(folder: Path) -> list[Path]:
+    """The tables and pictures that an earlier analysis wrote there. Raises `TraceError` where something else is."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+        return []
     try:
-        there = json.loads((folder / DATA).read_text(encoding="utf-8"))["name"]
+        there = json.loads((folder / DATA).read_text(encoding="utf-8"))
+        tables = [f"{file_name(table['title'])}.csv" for table in there["tables"]]
+        plots = [f"{file_name(name)}.{kind}" for name in there["plots"] for kind in ("svg", "png")]
+        ours = there["name"] == NAME
     except (OSError, ValueError, KeyError, TypeError):
-        there = None
-    if there != NAME:
+        ours = False
+    if not ours:
         raise TraceError(str(folder), "something else is there", "a folder that is new or empty (-o)")
+    return [folder / name for name in (*tables, *plots)]
