@@ -42,7 +42,7 @@ smollm2: $(VENV)/mechanism.stamp
 test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest -n auto
 
-test-slow: $(VENV)/dev.stamp
+test-slow: $(VENV)/dev.stamp smollm2
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto -m ''
 
 lint: $(VENV)/dev.stamp
