@@ -170,7 +170,7 @@ def _callback(entry: Entry) -> Callable[..., None]:
 
 def _refuse_useless(context: click.Context) -> None:
     """Recordings are what they are: what a run could be asked for has no effect on them."""
-    used = {"output", "format_", "published", "files", "from"}
+    used = {"output", "format_", "published", "files"}
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
