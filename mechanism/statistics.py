@@ -24,7 +24,7 @@ resampling one shows none."""
 
 def share(
     successes: ArrayLike, n: int | None = None, *, groups: Sequence[Any] | None = None, seed: int = 0
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     """A proportion with its Wilson score interval (Wilson 1927). `successes`: how many of `n`, or whether each is one.
 
     `groups` has the group of each. Then whole groups are resampled, and at each end the interval reaches at least as
@@ -103,9 +103,7 @@ def paired_difference(one: ArrayLike, two: ArrayLike, *, seed: int = 0) -> Estim
     return mean(np.asarray(one, float) - np.asarray(two, float), seed=seed)
 
 
-def correlation(
-    one: ArrayLike, two: ArrayLike, *, groups: Sequence[Any] | None = None, seed: int = 0
-) -> Estimate:  # fmt: skip
+def correlation(one: ArrayLike, two: ArrayLike, *, groups: Sequence[Any] | None = None, seed: int = 0) -> Estimate:
     """Pearson's r of pairs, with a percentile bootstrap interval. NaN is left out; r of nothing is NaN.
 
     >>> correlation([1, 2, 3, 4], [2, 4, 6, 8.1]).value > 0.99

@@ -39,9 +39,7 @@ estimate=None, null=None, p=None, passed=None, source=None)
     return Finding(name, statement, on[0], **given)
 
 
-def share_in(
-    persona: str, judgements: Iterable[Judgement], groups: Iterable[Any] | None = None
-) -> Estimate | None:  # fmt: skip
+def share_in(persona: str, judgements: Iterable[Judgement], groups: Iterable[Any] | None = None) -> Estimate | None:
     """The share of answers that are a persona's, of those that the judge could tell; None where it could tell none.
 
     >>> str(share_in("aura", [Judgement("aura"), Judgement("evil"), Judgement()]))
